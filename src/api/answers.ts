@@ -1,0 +1,87 @@
+// Schemas of answers, for /openapi.json; answers are written as plain JSON, not by these. In: the shape of an object.
+// Out: Fastify's `response` map. Called by the noun files.
+import { type TSchema, Type } from "typebox";
+import { errorCodes } from "../errors.js";
+import { lintCodes } from "../model/lint.js";
+
+const pointer = Type.String({ description: "JSON pointer (RFC 6901) into the body; empty: all of it." });
+
+const problemDetails = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    code: Type.Unsafe<string>({ type: "string", enum: Object.keys(errorCodes), description: "Stable; see docs/errors.md." }),
+    detail: Type.String(),
+    instance: Type.String({ description: "Path of the request." }),
+    requestId: Type.String(),
+    errors: Type.Array(Type.Object({ pointer, code: Type.String(), detail: Type.String() }), {
+      description: "All faults of the body at once; at most 100.",
+    }),
+  },
+  { description: "Problem details (RFC 9457), with facts of the code beside them." },
+);
+
+const lint = Type.Array(
+  Type.Object({ code: Type.Unsafe<string>({ type: "string", enum: [...lintCodes] }), pointer, detail: Type.String() }),
+  { description: "Advice: valid, and often not what was meant. Never blocks." },
+);
+
+const gatewaySync = Type.Object({
+  total: Type.Integer({ description: "Envoys that the revision concerns." }),
+  acked: Type.Integer(),
+  refused: Type.Array(
+    Type.Object({
+      node: Type.String(),
+      type: Type.String(),
+      resource: Type.String(),
+      detail: Type.String({ description: "Envoy's own words." }),
+    }),
+  ),
+  lagging: Type.Array(Type.String()),
+  gone: Type.Array(Type.String()),
+});
+const sync = Type.Object({
+  revision: Type.Integer(),
+  state: Type.Unsafe<string>({ type: "string", enum: ["acked", "pending", "refused"] }),
+  gateways: Type.Record(Type.String(), gatewaySync),
+  replicasBehind: Type.Array(Type.String(), {
+    description: 'Control planes that have not loaded the revision; [""]: not known.',
+  }),
+});
+
+/** Every failure that any call may answer with, by one schema. */
+const failures = { "4xx": problemDetails, "5xx": problemDetails };
+
+/** Answers of a call that reads one thing. */
+export function readAnswers(shown: TSchema) {
+  return { 200: shown, ...failures };
+}
+
+/** Answers of a call that lists objects, a page at a time. */
+export function listAnswers(item: TSchema) {
+  return {
+    200: Type.Object({
+      items: Type.Array(item),
+      next: Type.Optional(Type.String({ description: "Give it as `after` for the next page." })),
+    }),
+    ...failures,
+  };
+}
+
+/** 201 when created, 202 when the wait was over too early. */
+export function writeAnswers(shown: TSchema, { creates }: { readonly creates: boolean }) {
+  const answer = Type.Object({
+    revision: Type.Integer({ description: "The one that this write made, or in which the object last changed." }),
+    changed: Type.Boolean({ description: "false: everything was as asked already, and no revision was made." }),
+    object: shown,
+    lint,
+    sync: Type.Optional(sync),
+  });
+  return { 200: answer, ...(creates ? { 201: answer } : {}), 202: answer, ...failures };
+}
+
+/** Adds answers to a route's schema for the documentation only: handlers are not typed by them. */
+export function answering<S extends object>(answers: Readonly<Record<string | number, TSchema>>, schema: S): S {
+  return { ...schema, response: answers };
+}

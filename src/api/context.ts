@@ -1,0 +1,84 @@
+// What the calls of the admin API share: the rooms that they reach, and the limits that they keep.
+// Made once by server.ts, given to every noun file.
+
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from "fastify";
+import type { Revision } from "../model/revision.js";
+import type { Fleet } from "../status/fleet.js";
+import type { Store } from "../store/store.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Metrics } from "../telemetry/metrics.js";
+import type { Writes } from "./writes.js";
+
+/** Fastify, with request types taken from TypeBox schemas. */
+export type Api = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>;
+
+/** Bounds of the admin API; each says what happens at it. */
+export interface ApiLimits {
+  /** Larger bodies get 413. */
+  readonly maxBodyBytes: number;
+  /** The same for calls that take many endpoints. */
+  readonly maxEndpointsBodyBytes: number;
+  /** Connections beyond it are closed at once. */
+  readonly maxConnections: number;
+  /** Writes with `?wait=acked` under way; the next one gets 429 and changes nothing. */
+  readonly maxWaits: number;
+  /** A request that has not come in whole by then gets 408. */
+  readonly requestTimeoutMs: number;
+  readonly headersTimeoutMs: number;
+  /** An idle connection is closed; so is one that a client does not read from. Above the longest wait. */
+  readonly connectionTimeoutMs: number;
+  readonly keepAliveTimeoutMs: number;
+  /** When the server closes, connections that are still busy by then are cut. */
+  readonly closeTimeoutMs: number;
+}
+
+/** What holds unless the composition root says otherwise. */
+export const defaultApiLimits: ApiLimits = {
+  maxBodyBytes: 256 * 1024,
+  maxEndpointsBodyBytes: 4 * 1024 * 1024,
+  maxConnections: 1000,
+  maxWaits: 500,
+  requestTimeoutMs: 10_000,
+  headersTimeoutMs: 5000,
+  connectionTimeoutMs: 150_000,
+  keepAliveTimeoutMs: 60_000,
+  closeTimeoutMs: 5_000,
+};
+
+/** What /readyz tells. */
+export interface Readiness {
+  readonly ready: boolean;
+  /** The revision that this replica serves. */
+  readonly revision: Revision;
+  /** What it waits for, in words; empty when ready. */
+  readonly waitingFor: readonly string[];
+}
+
+/** What the API is made of. */
+export interface ApiOptions {
+  readonly store: Store;
+  readonly fleet: Pick<Fleet, "waitSync" | "nodes" | "node">;
+  readonly ready: () => Readiness;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly limits?: Partial<ApiLimits>;
+}
+
+/** What every call gets. */
+export interface ApiContext extends Omit<ApiOptions, "limits"> {
+  readonly limits: ApiLimits;
+  readonly writes: Writes;
+}

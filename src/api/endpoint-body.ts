@@ -1,0 +1,53 @@
+// An endpoint's body. In: JSON that the schema has passed. Out: model/endpoint.ts, defaults filled in, and back.
+// The calls are in endpoints.ts. Addresses are stored in their canonical form, so that equal ones are equal strings.
+import { type Static, Type } from "typebox";
+import { canonicalAddress } from "../model/address.js";
+import type { Endpoint } from "../model/endpoint.js";
+import { integer, object, text } from "./fields.js";
+
+const standard = { weight: 1, region: "", zone: "", priority: 0, enabled: true } as const;
+
+const address = text(1, 45, "endpoint-address", "IPv4 or IPv6 address, without brackets; never a host name.");
+const port = integer(1, 65_535, "Port.");
+const fields = {
+  weight: Type.Optional(integer(1, 1000, "Share relative to the other endpoints of its locality.", standard.weight)),
+  region: Type.Optional(text(0, 128, "printable", "Region, fixed for the life of the endpoint. Default empty.")),
+  zone: Type.Optional(text(0, 128, "printable", "Zone, fixed for the life of the endpoint. Default empty.")),
+  priority: Type.Optional(
+    integer(0, 127, "0 is served first; larger ones only when smaller ones have none healthy.", standard.priority),
+  ),
+  enabled: Type.Optional(
+    Type.Boolean({
+      default: standard.enabled,
+      description: "false: nothing new is sent to it, what is under way goes on. Default true.",
+    }),
+  ),
+};
+
+/** An endpoint in a list. */
+export const endpointSchema = object({ address, port, ...fields }, { description: "One address of a cluster." });
+/** Address and port are in the path, and may be repeated here. */
+export const endpointPut = object({ address: Type.Optional(address), port: Type.Optional(port), ...fields });
+/** A body that the schema has passed. */
+export type EndpointBody = Static<typeof endpointSchema>;
+/** The same for PUT on one address. */
+export type EndpointPutBody = Static<typeof endpointPut>;
+
+/** Defaults filled in; the address in its canonical form. */
+export function fromEndpointBody(cluster: string, body: EndpointBody): Endpoint {
+  return {
+    cluster,
+    address: canonicalAddress(body.address) ?? body.address, // The schema has refused what is no address.
+    port: body.port,
+    weight: body.weight ?? standard.weight,
+    region: body.region ?? standard.region,
+    zone: body.zone ?? standard.zone,
+    priority: body.priority ?? standard.priority,
+    enabled: body.enabled ?? standard.enabled,
+  };
+}
+
+/** The inverse of fromEndpointBody. */
+export function toEndpointBody({ address, port, weight, region, zone, priority, enabled }: Endpoint): EndpointBody {
+  return { address, port, weight, region, zone, priority, enabled };
+}

@@ -1,0 +1,43 @@
+// What runs the control plane asks of it: liveness, readiness, metrics, and its own description.
+import { Type } from "typebox";
+import { AppError } from "../errors.js";
+import { answering, readAnswers } from "./answers.js";
+import type { Api, ApiContext } from "./context.js";
+
+const tags = ["operations"];
+
+/** Adds /healthz, /readyz, /metrics and /openapi.json. */
+export function operationCalls(api: Api, { ready, metrics }: ApiContext): void {
+  api.get("/healthz", {
+    schema: answering(readAnswers(Type.Object({ status: Type.String() })), { summary: "The process lives", tags }),
+    handler: () => ({ status: "ok" }),
+  });
+
+  api.get("/readyz", {
+    schema: answering(
+      readAnswers(Type.Object({ ready: Type.Boolean(), revision: Type.Integer(), waitingFor: Type.Array(Type.String()) })),
+      {
+        summary: "It has loaded its state and serves it; 503 until then",
+        tags,
+      },
+    ),
+    handler: () => {
+      const readiness = ready();
+      if (!readiness.ready) throw new AppError("starting", { ...readiness });
+      return readiness;
+    },
+  });
+
+  api.get("/metrics", {
+    schema: { summary: "Metrics for Prometheus", tags },
+    handler: async (_, reply) => {
+      reply.header("content-type", metrics.contentType);
+      return metrics.text();
+    },
+  });
+
+  api.get("/openapi.json", {
+    schema: { summary: "This API as OpenAPI 3.1", tags },
+    handler: () => api.swagger(),
+  });
+}

@@ -1,0 +1,137 @@
+// The commands that are clients of a running control plane, and `bootstrap`. In: commander's program. Out: text on stdout,
+// trouble on stderr, an exit code (exit-codes.ts). Called by main.ts, which adds `serve` and `migrate`; demo/ adds `up`.
+import { Command, Option } from "commander";
+import { ApiRefusal } from "./api-client.js";
+import { applyDocuments, readPaths } from "./apply.js";
+import { defineBootstrap } from "./bootstrap-command.js";
+import { CommandError, exitCodes } from "./exit-codes.js";
+import { get, nodes, type Output, outputs } from "./get.js";
+import { objectPath, toKind } from "./kinds.js";
+import { addApiOptions, addWriteOptions, callAndWait, refusalLines, report, toAccess, toDurationMs } from "./outcome.js";
+import { setWeights, showWeights } from "./weights.js";
+
+/** Where a command prints and how it ends; tests give their own. */
+export interface Terminal {
+  out(text: string): void;
+  error(text: string): void;
+  /** Does not return. */
+  exit(code: number): never;
+}
+
+const standardTerminal: Terminal = {
+  out: (text) => void process.stdout.write(text),
+  error: (text) => void process.stderr.write(text),
+  exit: (code) => process.exit(code),
+};
+
+interface ApiFlags {
+  readonly api: string;
+  readonly author: string;
+  readonly reason?: string;
+}
+
+interface WriteFlags extends ApiFlags {
+  readonly wait: boolean;
+  readonly timeout: string;
+}
+
+const toWait = (flags: WriteFlags) => ({ wait: flags.wait, timeoutMs: toDurationMs(flags.timeout) });
+
+/** Runs a command's action; a failure with words for people becomes those words and an exit code, anything else is a fault of ours. */
+function guarded<Arguments extends unknown[]>(terminal: Terminal, action: (...given: Arguments) => Promise<void>) {
+  return async (...given: Arguments) => {
+    try {
+      await action(...given);
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      terminal.error(`${(error instanceof ApiRefusal ? refusalLines(error) : [error.message]).join("\n")}\n`);
+      terminal.exit(error.exitCode);
+    }
+  };
+}
+
+const outputOption = () => new Option("-o, --output <format>", "how it is shown").choices([...outputs]).default("table");
+
+function getCommand(terminal: Terminal): Command {
+  return addApiOptions(new Command("get"))
+    .description("show objects: get routes, get route <name>, get endpoints <cluster>, get endpoint <cluster>/<address>:<port>")
+    .argument("<kind>", "clusters, endpoints, listeners or routes")
+    .argument("[name]", "one of them; of endpoints, their cluster's")
+    .addOption(outputOption())
+    .action(
+      guarded(terminal, async (kind: string, name: string | undefined, flags: ApiFlags & { output: Output }) => {
+        terminal.out(await get(toAccess(flags), kind, name, flags.output));
+      }),
+    );
+}
+
+function nodesCommand(terminal: Terminal): Command {
+  return addApiOptions(new Command("nodes"))
+    .description("show the fleet: which Envoys are connected, the revision they have, what they refused")
+    .option("--gateway <name>", "only those of this gateway")
+    .addOption(outputOption())
+    .action(
+      guarded(terminal, async (flags: ApiFlags & { gateway?: string; output: Output }) => {
+        terminal.out(await nodes(toAccess(flags), flags.gateway, flags.output));
+      }),
+    );
+}
+
+function applyCommand(terminal: Terminal): Command {
+  return addWriteOptions(addApiOptions(new Command("apply")))
+    .description("create or change what files say (YAML or JSON, several documents each, with `kind: cluster` and so on)")
+    .requiredOption("-f, --file <path...>", "files, folders, or - for stdin")
+    .action(
+      guarded(terminal, async (flags: WriteFlags & { file: string[] }) => {
+        const wait = toWait(flags);
+        await applyDocuments(toAccess(flags), await readPaths(flags.file), wait, (line) => terminal.out(`${line}\n`));
+      }),
+    );
+}
+
+function deleteCommand(terminal: Terminal): Command {
+  return addWriteOptions(addApiOptions(new Command("delete")))
+    .description("remove one object; a cluster or listener that a route names stays")
+    .argument("<kind>", "cluster, endpoint, listener or route")
+    .argument("<name>", "its name; of an endpoint, <cluster>/<address>:<port>")
+    .action(
+      guarded(terminal, async (word: string, name: string, flags: WriteFlags) => {
+        const kind = toKind(word);
+        const answer = await callAndWait(toAccess(flags), { method: "DELETE", path: objectPath(kind, name) }, toWait(flags));
+        report((line) => terminal.out(`${line}\n`), `${kind} ${name}: deleted`, answer);
+      }),
+    );
+}
+
+function weightsCommand(terminal: Terminal): Command {
+  return addWriteOptions(addApiOptions(new Command("weights")))
+    .description("set the weights of a route's backends, all at once; without weights, show them")
+    .argument("<route>", "its name")
+    .argument("[weights...]", "<cluster>=<weight> for every backend of the route")
+    .action(
+      guarded(terminal, async (route: string, words: string[], flags: WriteFlags) => {
+        if (words.length === 0) terminal.out(await showWeights(toAccess(flags), route));
+        else await setWeights(toAccess(flags), route, words, toWait(flags), (line) => terminal.out(`${line}\n`));
+      }),
+    );
+}
+
+function bootstrapCommand(terminal: Terminal): Command {
+  return defineBootstrap(guarded(terminal, async (text: () => string) => terminal.out(text())));
+}
+
+const exitCodesText = `
+Exit codes: 0 done; 1 refused, failed, or not confirmed in time; 2 wrong command line or file, nothing was sent;
+3 the control plane or its database is away.`;
+
+/** Adds the commands to the program, and makes usage errors of it and of them exit with 2. */
+export function registerCommands(program: Command, terminal: Terminal = standardTerminal): void {
+  const make = [getCommand, applyCommand, deleteCommand, weightsCommand, nodesCommand, bootstrapCommand];
+  const commands = make.map((each) => each(terminal));
+  for (const command of [program, ...commands]) {
+    command.configureOutput({ writeOut: terminal.out, writeErr: terminal.error }).showHelpAfterError("(--help tells more)");
+    command.exitOverride(({ exitCode }) => terminal.exit(exitCode === 0 ? exitCodes.ok : exitCodes.usage));
+  }
+  for (const command of commands) program.addCommand(command);
+  program.addHelpText("after", exitCodesText);
+}

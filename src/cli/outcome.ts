@@ -1,0 +1,118 @@
+// What became of a write, in plain words: the revision, and which Envoys have it. In: answers of the API. Out: lines for people.
+// Called by apply, delete and weights, which share the options read here.
+import type { Command } from "commander";
+import { type ApiAccess, type ApiAnswer, type ApiCall, type ApiRefusal, callApi, toApiUrl } from "./api-client.js";
+import { CommandError, exitCodes } from "./exit-codes.js";
+import { field, isObject, type JsonObject, joined, list, number, text } from "./json.js";
+
+/** Whether a write waits until the Envoys have it; `timeoutMs` is the API's own bound. */
+export interface Wait {
+  readonly wait: boolean;
+  readonly timeoutMs: number;
+}
+
+/** As long as the API's own default. */
+export const defaultWaitMs = 10_000;
+const longestWaitMs = 120_000;
+/** Beyond the wait itself, for the write and the way there and back. */
+const slackMs = 15_000;
+
+/** `10s`, `500ms` or `500`; at most two minutes, as the API has it. */
+export function toDurationMs(given: string): number {
+  const found = /^(\d{1,7})(ms|s)?$/.exec(given);
+  const timeoutMs = found ? Number(found[1]) * (found[2] === "s" ? 1000 : 1) : Number.NaN;
+  if (timeoutMs >= 1 && timeoutMs <= longestWaitMs) return timeoutMs;
+  throw new CommandError(
+    exitCodes.usage,
+    `A time is written 10s or 500ms, at most ${longestWaitMs / 1000}s; got ${JSON.stringify(given)}.`,
+  );
+}
+
+/** Options that every command that writes has. */
+export function addWriteOptions(command: Command): Command {
+  return command
+    .option("--wait", "wait until every Envoy concerned has it", false)
+    .option("--timeout <time>", "with --wait: how long, as 10s or 500ms", `${defaultWaitMs / 1000}s`)
+    .option("--reason <text>", "recorded with the change");
+}
+
+/** Options that every command has that talks to the API. */
+export function addApiOptions(command: Command): Command {
+  return command
+    .option("--api <url>", "admin API (environment: CHANCERY_API)", process.env["CHANCERY_API"] ?? "http://127.0.0.1:8080")
+    .option(
+      "--author <name>",
+      "who asks (environment: CHANCERY_AUTHOR)",
+      process.env["CHANCERY_AUTHOR"] ?? process.env["USER"] ?? "cli",
+    );
+}
+
+/** @throws CommandError (usage) for what is no URL */
+export function toAccess(options: { api: string; author: string; reason?: string }): ApiAccess {
+  return { url: toApiUrl(options.api), author: options.author, reason: options.reason };
+}
+
+/** Sends a write, with the wait that was asked for. */
+export function callAndWait(access: ApiAccess, call: ApiCall, { wait, timeoutMs }: Wait): Promise<ApiAnswer> {
+  if (!wait) return callApi(access, call);
+  return callApi(access, { ...call, query: { ...call.query, wait: "acked", timeoutMs }, timeoutMs: timeoutMs + slackMs });
+}
+
+/** `edge: 2 of 2 Envoys have it`, then who refused, lags or left. */
+function gatewayLines(gateway: string, sync: unknown): readonly string[] {
+  const names = (key: string) => joined(field(sync, key));
+  const total = number(field(sync, "total"));
+  const refused = list(field(sync, "refused")).map(
+    (each) =>
+      `    ${text(field(each, "node"))} refused ${text(field(each, "type"))} ${text(field(each, "resource"))}: ${text(field(each, "detail"))}`,
+  );
+  return [
+    total === 0
+      ? `  ${gateway}: no Envoy is connected that this changes`
+      : `  ${gateway}: ${number(field(sync, "acked"))} of ${total} Envoys have it`,
+    ...refused,
+    ...(names("lagging") ? [`    waiting for ${names("lagging")}`] : []),
+    ...(names("gone") ? [`    left before they answered: ${names("gone")}`] : []),
+  ];
+}
+
+/** A line for each gateway and each trouble in it; nothing when the answer has no `sync`. */
+export function syncLines(body: JsonObject): readonly string[] {
+  const gateways = field(body["sync"], "gateways");
+  const behind = list(field(body["sync"], "replicasBehind")).map((replica) => text(replica) || "not known which");
+  return [
+    ...(isObject(gateways) ? Object.entries(gateways).flatMap(([gateway, sync]) => gatewayLines(gateway, sync)) : []),
+    ...(behind.length > 0 ? [`  control planes that have not loaded it yet: ${behind.join(", ")}`] : []),
+  ];
+}
+
+/** Advice of the API: what is valid, and often not what was meant. */
+export function lintLines(body: JsonObject): readonly string[] {
+  return list(body["lint"]).map((each) => `  note: ${text(field(each, "pointer"))} ${text(field(each, "detail"))}`);
+}
+
+/** `did` is what happened, as in "route checkout: weights set". */
+export function outcomeLines(did: string, { body }: ApiAnswer): readonly string[] {
+  const revision = body["changed"] === false ? "nothing to change" : `revision ${text(body["revision"])}`;
+  return [`${did} (${revision})`, ...syncLines(body), ...lintLines(body)];
+}
+
+/** True when the wait ended before every Envoy had answered: committed, but not confirmed. */
+export function isUnconfirmed({ status }: ApiAnswer): boolean {
+  return status === 202;
+}
+
+/** Why not: the API's words, or, where the write is committed and an Envoy refused it, the Envoy's. */
+export function refusalLines(error: ApiRefusal): readonly string[] {
+  const lines = syncLines(error.body);
+  return lines.length === 0
+    ? [error.message]
+    : [`Revision ${text(error.body["revision"])} is committed, and not every Envoy takes it:`, ...lines];
+}
+
+/** Prints what happened; the exit code says whether all Envoys have it. */
+export function report(print: (line: string) => void, did: string, answer: ApiAnswer): void {
+  for (const line of outcomeLines(did, answer)) print(line);
+  if (isUnconfirmed(answer))
+    throw new CommandError(exitCodes.failed, "It is committed, and not every Envoy confirmed it in time. They go on trying.");
+}

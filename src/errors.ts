@@ -1,0 +1,62 @@
+// The one list of failures that a caller may meet, and how each is told over HTTP.
+// In: thrown anywhere as `AppError(code, facts)`. Out: api/ turns it into problem details (RFC 9457).
+// docs/errors.md describes every code; a house test compares the two lists.
+
+/** code → HTTP status, a sentence for people, and whether the same call may succeed later by itself. */
+export const errorCodes = {
+  invalid_body: { status: 422, title: "The body breaks one or more rules.", retryable: false },
+  malformed_body: { status: 400, title: "The body is not the JSON that this call takes.", retryable: false },
+  invalid_query: { status: 400, title: "A query parameter is not what this call takes.", retryable: false },
+  invalid_header: { status: 400, title: "A request header is not what this call takes.", retryable: false },
+  invalid_path: { status: 400, title: "The path can't be decoded.", retryable: false },
+  invalid_reference: {
+    status: 422,
+    title: "The object names another one that does not exist or does not fit.",
+    retryable: false,
+  },
+  not_found: { status: 404, title: "There is no such object.", retryable: false },
+  already_exists: { status: 409, title: "An object of this name exists already.", retryable: false },
+  in_use: { status: 409, title: "Other objects still use this one.", retryable: false },
+  conflict: { status: 409, title: "The change contradicts another object.", retryable: false },
+  endpoint_location_fixed: {
+    status: 409,
+    title: "Region and zone of an endpoint can't be edited: remove it and add it.",
+    retryable: false,
+  },
+  refused_by_envoy: { status: 409, title: "An Envoy refused the change.", retryable: false },
+  precondition_failed: { status: 412, title: "The object has changed since the version that If-Match names.", retryable: false },
+  too_large: { status: 413, title: "The body is larger than this call takes.", retryable: false },
+  unsupported_media_type: { status: 415, title: "The body must be application/json.", retryable: false },
+  method_not_allowed: { status: 405, title: "This path does not take that method.", retryable: false },
+  too_many_requests: { status: 429, title: "Too many requests at once.", retryable: true },
+  internal: { status: 500, title: "An internal error; the log has it under the request id.", retryable: false },
+  database_unavailable: {
+    status: 503,
+    title: "The database can't be reached; nothing was changed, or the outcome is unknown if `outcome` says so.",
+    retryable: true,
+  },
+  write_contention: { status: 503, title: "Too many writers at once; nothing was changed.", retryable: true },
+  starting: { status: 503, title: "The control plane is still loading its state.", retryable: true },
+} as const satisfies Record<string, { status: number; title: string; retryable: boolean }>;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+/** One fault in what the client sent. `pointer` is a JSON pointer (RFC 6901) into the body, or "" for all of it. */
+export interface Problem {
+  readonly pointer: string;
+  readonly code: string;
+  readonly detail: string;
+}
+
+/** A failure that the caller is told. `facts` are shown to the client; `cause` goes to the log only. */
+export class AppError extends Error {
+  constructor(
+    readonly code: ErrorCode,
+    readonly facts: Readonly<Record<string, unknown>> = {},
+    readonly problems: readonly Problem[] = [],
+    cause?: unknown,
+  ) {
+    super(`${code}: ${errorCodes[code].title}`, cause === undefined ? undefined : { cause });
+    this.name = "AppError";
+  }
+}

@@ -1,0 +1,105 @@
+#!/usr/bin/env node
+// The process: `chancery <command>`. `serve` and `migrate` are here; the others are clients of the admin API (cli/), and `up` is the
+// demo (demo/). Rooms are imported when their command is called, so that each starts with no more than it needs.
+import closeWithGrace from "close-with-grace";
+import { Command } from "commander";
+import { type Config, ConfigError, readConfig } from "./config.js";
+import { settingsHelp } from "./config-help.js";
+import { AppError } from "./errors.js";
+import { createLogger, type Logger } from "./telemetry/logger.js";
+
+/** As in cli/exit-codes.ts: 1 failed, 2 wrong usage, 3 a database that can't be reached. */
+const exitCode = { failed: 1, usage: 2, away: 3 } as const;
+/** Beyond the grace that streams and requests have: for what closes after them. */
+const closeReserveMs = 5_000;
+
+function readEnvironment(): { config: Config; log: Logger } {
+  try {
+    const { config, warnings } = readConfig(process.env);
+    const log = createLogger(config.process.logLevel).child({ replica: config.process.replicaId });
+    for (const warning of warnings) log.warn({}, warning);
+    return { config, log };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${error.message}\n\n\`chancery serve --help\` lists every key.\n`);
+    process.exit(exitCode.usage);
+  }
+}
+
+/** What began it: the codes on top are for programs. */
+function rootCause(error: unknown): unknown {
+  let cause = error;
+  for (let depth = 0; depth < 10 && cause instanceof Error && cause.cause !== undefined; depth++) cause = cause.cause;
+  return cause;
+}
+
+/** The whole of it in the log, its root in one line for who started it by hand. */
+function fail(log: Logger, error: unknown, sentence: string): never {
+  log.fatal({ err: error }, sentence);
+  const cause = rootCause(error);
+  process.stderr.write(`${sentence}: ${cause instanceof Error ? cause.message : String(cause)}\n`);
+  process.exit(error instanceof AppError && error.code === "database_unavailable" ? exitCode.away : exitCode.failed);
+}
+
+async function migrateDatabase(config: Config, log: Logger): Promise<void> {
+  const { migrate } = await import("./store/migrate.js");
+  await migrate(config.database.migrationUrl ?? config.database.url, log).catch((error: unknown) =>
+    fail(log, error, "the database schema could not be brought up to date"),
+  );
+}
+
+async function serve(options: { readonly migrate: boolean }): Promise<void> {
+  const { config, log } = readEnvironment();
+  const { createApp } = await import("./app.js");
+  if (options.migrate) await migrateDatabase(config, log);
+  const app = await createApp(config, log);
+  const delay = config.process.shutdownDelayMs + config.process.shutdownGraceMs + closeReserveMs;
+  let closing = false;
+  closeWithGrace(
+    { delay, logger: false, onTimeout: (afterMs) => log.fatal({ afterMs }, "could not stop in time") },
+    async ({ err, signal }) => {
+      closing = true;
+      if (err) log.fatal({ err }, "an error that nothing expected: stopping");
+      else log.info({ signal }, "asked to stop");
+      await app.close();
+    },
+  );
+  // While it is being stopped, the rest of the start is called off: that is no failure.
+  await app.start().catch((error: unknown) => (closing ? undefined : fail(log, error, "the control plane could not start")));
+}
+
+function addServe(program: Command): void {
+  program
+    .command("serve")
+    .description("run a control plane: configured by the environment, any number on one Postgres")
+    .option("--migrate", "bring the database's schema up to date first (replicas that start at once wait for one another)", false)
+    .addHelpText("after", settingsHelp)
+    .action(serve);
+  program
+    .command("migrate")
+    .description("bring the database's schema up to date, and end")
+    .action(async () => {
+      const { config, log } = readEnvironment();
+      await migrateDatabase(config, log);
+    });
+}
+
+async function main(): Promise<void> {
+  const program = new Command("chancery").description(
+    "A control plane for Envoy fleets: an admin API in, xDS out, and the answer of every Envoy back.",
+  );
+  program.exitOverride(({ exitCode: code }) => process.exit(code === 0 ? 0 : exitCode.usage));
+  addServe(program);
+  const command = process.argv[2];
+  if (command !== "serve" && command !== "migrate") {
+    const [{ registerCommands }, { registerDemoCommands }] = await Promise.all([
+      import("./cli/commands.js"),
+      import("./demo/commands.js"),
+    ]);
+    registerCommands(program);
+    registerDemoCommands(program);
+  }
+  await program.parseAsync(process.argv);
+}
+
+await main();

@@ -1,0 +1,22 @@
+// One address of a cluster. Endpoints are rows of their own: they are the hot path. Pure.
+
+export interface Endpoint {
+  readonly cluster: string;
+  /** IPv4, or IPv6 in its canonical form without brackets. Never a host name. */
+  readonly address: string;
+  readonly port: number;
+  /** Relative share within its locality, 1–1000. */
+  readonly weight: number;
+  /** "" when unknown. Fixed for the life of the endpoint: Envoy loses count of connections when it moves. */
+  readonly region: string;
+  readonly zone: string;
+  /** 0 is served first; larger numbers only when smaller ones have no healthy endpoint left. */
+  readonly priority: number;
+  /** false: no new requests or connections (DRAINING in EDS), existing ones go on. */
+  readonly enabled: boolean;
+}
+
+/** The endpoint's key within its cluster: `10.0.0.7:8080` or `[fd00::7]:8080`. */
+export function addressKey(endpoint: { readonly address: string; readonly port: number }): string {
+  return endpoint.address.includes(":") ? `[${endpoint.address}]:${endpoint.port}` : `${endpoint.address}:${endpoint.port}`;
+}

@@ -1,0 +1,42 @@
+// One committed change of the whole configuration, and what it changed. Pure.
+import type { Cluster } from "./cluster.js";
+import type { Endpoint } from "./endpoint.js";
+import type { Listener } from "./listener.js";
+import type { Route } from "./route.js";
+
+/** Postgres bigint, as a JavaScript number: 2^53 revisions are 285 years at a million a second. */
+export type Revision = number;
+
+/** kind → what its objects are. `generation` is the form that translation emits (ADR 0004). */
+export interface ObjectKinds {
+  cluster: Cluster;
+  endpoint: Endpoint;
+  listener: Listener;
+  route: Route;
+}
+export type Kind = keyof ObjectKinds;
+export const kinds = ["cluster", "endpoint", "listener", "route"] as const satisfies readonly Kind[];
+
+/** One object that a revision made, changed (both there) or removed (`after` undefined). An endpoint's name is `<cluster>/<addressKey>`. */
+export type Change = {
+  [K in Kind]: {
+    readonly kind: K;
+    readonly name: string;
+    readonly before: ObjectKinds[K] | undefined;
+    readonly after: ObjectKinds[K] | undefined;
+  };
+}[Kind];
+
+/** A revision as the feed brings it. `id` is random: the same number with another id is another history. */
+export interface CommittedRevision {
+  readonly revision: Revision;
+  readonly id: string;
+  readonly changes: readonly Change[];
+}
+
+/** Who asked for a change; kept with the revision, sent home with a refusal. */
+export interface Author {
+  readonly author: string;
+  readonly requestId: string;
+  readonly reason: string | undefined;
+}

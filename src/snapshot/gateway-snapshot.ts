@@ -1,0 +1,297 @@
+// What every Envoy of one gateway should have now: four tables, kept up to date by what changed and nothing else.
+// In: DesiredState and the names that a revision touched. Out: publications in the tables, read by xds/.
+// A resource that nothing names any more stays for a grace: requests may still be on their way to it (DESIGN §8).
+import { isDeepStrictEqual } from "node:util";
+import type { DesiredState } from "../model/desired-state.js";
+import { type ResourceType, resourceTypes } from "../model/resource-type.js";
+import type { Change, Revision } from "../model/revision.js";
+import { clustersOf, type HttpRoute, listenersOf, type Route } from "../model/route.js";
+import type { Transport } from "../translate/config-source.js";
+import { splitClusterName } from "../translate/names.js";
+import type { Resource, Seq } from "./resource.js";
+import type { ResourceFactory } from "./resource-factory.js";
+import { ResourceTable } from "./resource-table.js";
+
+/** type → names. */
+type Dirty = Record<ResourceType, Set<string>>;
+/** type → name → what of it changed (routes of a RouteConfiguration), undefined: all of it. */
+export type RevisionChanges = ReadonlyMap<ResourceType, ReadonlyMap<string, readonly string[] | undefined>>;
+
+/** Revisions whose changes are remembered, for `wait=acked`. */
+const maxRememberedRevisions = 256;
+
+interface Retiring {
+  readonly dueAt: number;
+  readonly unreferencedSeq: Seq;
+}
+
+export class GatewaySnapshot {
+  readonly tables: Readonly<Record<ResourceType, ResourceTable>> = {
+    cluster: new ResourceTable("cluster"),
+    endpoint: new ResourceTable("endpoint"),
+    listener: new ResourceTable("listener"),
+    route: new ResourceTable("route"),
+  };
+  #seq: Seq = 0;
+  #revision: Revision = 0;
+  /** Cluster resources that nothing names any more, until their grace is over. */
+  readonly #retiring = new Map<string, Retiring>();
+  readonly #changes = new Map<Revision, RevisionChanges>();
+
+  constructor(
+    readonly gateway: string,
+    readonly transport: Transport,
+    private readonly factory: ResourceFactory,
+    private readonly removalGraceMs: number,
+  ) {}
+
+  get seq(): Seq {
+    return this.#seq;
+  }
+  /** The newest revision that this snapshot knows of, whether or not it changed anything here. */
+  get revision(): Revision {
+    return this.#revision;
+  }
+  /** What `revision` changed here; undefined when nothing, or when it is forgotten. */
+  changedBy(revision: Revision): RevisionChanges | undefined {
+    return this.#changes.get(revision);
+  }
+  /** When the next retired cluster may go, ms; undefined: none waits. */
+  nextRemovalAt(): number | undefined {
+    let next: number | undefined;
+    for (const { dueAt } of this.#retiring.values()) next = next === undefined ? dueAt : Math.min(next, dueAt);
+    return next;
+  }
+
+  /** Brings the tables to `state`, looking only at what `changes` may have touched. True when something was published. */
+  apply(state: DesiredState, changes: readonly Change[], now: number): boolean {
+    return this.#publish(state, this.#dirtyBy(state, changes), now);
+  }
+
+  /** Compares everything by content: on the first load, and when the database has another history. */
+  rebuild(state: DesiredState, now: number): boolean {
+    const dirty = emptyDirty();
+    for (const type of resourceTypes) for (const name of this.tables[type].names()) dirty[type].add(name);
+    for (const listener of state.listenersOfGateway(this.gateway)) this.#dirtyListener(state, dirty, listener);
+    return this.#publish(state, dirty, now);
+  }
+
+  /** Takes clusters in as retired ones: an Envoy came that has them, and what it routes to them is not known. True when something was published. */
+  adopt(state: DesiredState, clusters: readonly string[], now: number): boolean {
+    const seq = this.#seq + 1;
+    const set: Record<"cluster" | "endpoint", Resource[]> = { cluster: [], endpoint: [] };
+    for (const name of clusters) {
+      const made = this.tables.cluster.get(name) ? undefined : this.factory.retired(state, name, this.transport);
+      if (!made) continue;
+      set.cluster.push(made.cluster);
+      set.endpoint.push(made.endpoint);
+      this.#retiring.set(name, { dueAt: now + this.removalGraceMs, unreferencedSeq: seq });
+    }
+    if (set.cluster.length === 0) return false;
+    this.#seq = seq;
+    for (const type of ["cluster", "endpoint"] as const) this.tables[type].commit(seq, undefined, set[type], [], new Map());
+    return true;
+  }
+
+  /** Removes retired clusters whose grace is over. True when something was published. */
+  removeRetired(now: number): boolean {
+    const due = new Map(
+      [...this.#retiring].filter(([, { dueAt }]) => dueAt <= now).map(([name, { unreferencedSeq }]) => [name, unreferencedSeq]),
+    );
+    if (due.size === 0) return false;
+    this.#seq += 1;
+    for (const type of ["cluster", "endpoint"] as const) this.tables[type].commit(this.#seq, undefined, [], [], due);
+    for (const name of due.keys()) this.#retiring.delete(name);
+    return true;
+  }
+
+  // ---- What a change may touch --------------------------------------------------------------------------------------
+
+  #dirtyBy(state: DesiredState, changes: readonly Change[]): Dirty {
+    const dirty = emptyDirty();
+    for (const change of changes) {
+      switch (change.kind) {
+        case "cluster":
+          this.#dirtyCluster(state, dirty, change.name);
+          break;
+        case "endpoint":
+          this.#dirtyEndpoints(state, dirty, (change.after ?? change.before)?.cluster ?? "");
+          break;
+        case "listener":
+          if (this.#opens(change.before) || this.#opens(change.after)) this.#dirtyListener(state, dirty, change.name);
+          break;
+        case "route":
+          for (const route of [change.before, change.after]) if (route) this.#dirtyRoute(dirty, route);
+          break;
+      }
+    }
+    return dirty;
+  }
+
+  #opens(listener: { readonly gateways: readonly string[] } | undefined): boolean {
+    return listener?.gateways.includes(this.gateway) ?? false;
+  }
+
+  #dirtyCluster(state: DesiredState, dirty: Dirty, name: string): void {
+    dirty.cluster.add(name);
+    dirty.endpoint.add(name);
+    for (const routeName of state.routesOfCluster(name)) {
+      const route = state.routes.get(routeName);
+      if (route && route.protocol !== "http") this.#dirtyRoute(dirty, route);
+    }
+  }
+
+  #dirtyEndpoints(state: DesiredState, dirty: Dirty, cluster: string): void {
+    dirty.endpoint.add(cluster);
+    for (const routeName of state.routesOfCluster(cluster)) {
+      const route = state.routes.get(routeName);
+      if (route && route.protocol !== "http") dirty.endpoint.add(splitClusterName(route));
+    }
+  }
+
+  #dirtyListener(state: DesiredState, dirty: Dirty, name: string): void {
+    dirty.listener.add(name);
+    dirty.route.add(name);
+    for (const routeName of state.routesOfListener(name)) {
+      const route = state.routes.get(routeName);
+      if (route) this.#dirtyRoute(dirty, route);
+    }
+  }
+
+  #dirtyRoute(dirty: Dirty, route: Route): void {
+    for (const listener of listenersOf(route)) {
+      dirty.route.add(listener);
+      if (route.protocol !== "http") dirty.listener.add(listener);
+    }
+    for (const cluster of clustersOf(route)) {
+      dirty.cluster.add(cluster);
+      dirty.endpoint.add(cluster);
+    }
+    if (route.protocol === "http") return;
+    dirty.cluster.add(splitClusterName(route));
+    dirty.endpoint.add(splitClusterName(route));
+  }
+
+  // ---- From names to a publication ----------------------------------------------------------------------------------
+
+  #publish(state: DesiredState, dirty: Dirty, now: number): boolean {
+    const seq = this.#seq + 1;
+    this.#revision = state.revision;
+    const set: Record<ResourceType, Resource[]> = { cluster: [], endpoint: [], listener: [], route: [] };
+    const removed: Record<ResourceType, Map<string, Seq>> = {
+      cluster: new Map(),
+      endpoint: new Map(),
+      listener: new Map(),
+      route: new Map(),
+    };
+    const touched: string[] = [];
+    for (const type of ["listener", "route"] as const) this.#compare(state, type, dirty[type], set[type], removed[type], seq);
+    this.#compareClusters(state, dirty.cluster, set.cluster, touched, seq, now);
+    this.#compareEndpoints(state, dirty.endpoint, set.endpoint);
+    const sent = new Set(set.endpoint.map((resource) => resource.name));
+    // Envoy warms an added or changed cluster until its endpoints come again, for ever when they don't (facts: envoy-risks §7).
+    const again = touched.filter((name) => !sent.has(name) && this.tables.endpoint.get(name));
+    this.#rememberChanges(state.revision, set, removed);
+    const changed = resourceTypes.filter(
+      (type) => set[type].length > 0 || removed[type].size > 0 || (type === "endpoint" && again.length > 0),
+    );
+    if (changed.length === 0) return false;
+    this.#seq = seq;
+    for (const type of changed)
+      this.tables[type].commit(seq, state.revision, set[type], type === "endpoint" ? again : [], removed[type]);
+    return true;
+  }
+
+  #compare(
+    state: DesiredState,
+    type: "listener" | "route",
+    names: Iterable<string>,
+    set: Resource[],
+    removed: Map<string, Seq>,
+    seq: Seq,
+  ): void {
+    const table = this.tables[type];
+    for (const name of names) {
+      const wanted =
+        type === "listener"
+          ? this.factory.listener(state, name, this.gateway, this.transport)
+          : this.factory.route(state, name, this.gateway);
+      if (wanted === "kept") continue;
+      const current = table.get(name);
+      if (wanted === undefined) {
+        if (current) removed.set(name, seq);
+      } else if (wanted.hash !== current?.hash) set.push(wanted);
+    }
+  }
+
+  #compareClusters(
+    state: DesiredState,
+    names: Iterable<string>,
+    set: Resource[],
+    touched: string[],
+    seq: Seq,
+    now: number,
+  ): void {
+    for (const name of names) {
+      const current = this.tables.cluster.get(name);
+      const wanted = this.factory.cluster(state, name, this.gateway, this.transport);
+      if (wanted === "kept") continue;
+      if (wanted === undefined) {
+        if (current && !this.#retiring.has(name))
+          this.#retiring.set(name, { dueAt: now + this.removalGraceMs, unreferencedSeq: seq });
+        continue;
+      }
+      this.#retiring.delete(name);
+      if (wanted.hash === current?.hash) continue;
+      set.push(wanted);
+      touched.push(name);
+    }
+  }
+
+  #compareEndpoints(state: DesiredState, names: Iterable<string>, set: Resource[]): void {
+    for (const name of names) {
+      const current = this.tables.endpoint.get(name);
+      const wanted = this.factory.endpoint(state, name, this.gateway, this.#retiring.has(name));
+      // What is retired keeps its last endpoints until it goes: that is what the grace is for.
+      if (wanted !== undefined && wanted !== "kept" && wanted.hash !== current?.hash) set.push(wanted);
+    }
+  }
+
+  #rememberChanges(
+    revision: Revision,
+    set: Record<ResourceType, Resource[]>,
+    removed: Record<ResourceType, Map<string, Seq>>,
+  ): void {
+    const changes = new Map<ResourceType, Map<string, readonly string[] | undefined>>();
+    for (const type of resourceTypes) {
+      const names = new Map<string, readonly string[] | undefined>();
+      for (const resource of set[type]) names.set(resource.name, changedParts(this.tables[type].get(resource.name), resource));
+      for (const name of removed[type].keys()) names.set(name, undefined);
+      if (names.size > 0) changes.set(type, names);
+    }
+    if (changes.size === 0) return;
+    this.#changes.set(revision, changes);
+    for (const old of this.#changes.keys()) {
+      if (this.#changes.size <= maxRememberedRevisions) break;
+      this.#changes.delete(old);
+    }
+  }
+}
+
+function emptyDirty(): Dirty {
+  return { cluster: new Set(), endpoint: new Set(), listener: new Set(), route: new Set() };
+}
+
+/** Routes that differ between two forms of a RouteConfiguration, sorted; undefined when the whole of it is new. */
+export function changedParts(before: Resource | undefined, after: Resource): readonly string[] | undefined {
+  if (!before?.parts || !after.parts) return undefined;
+  const names = new Set<string>();
+  for (const [name, form] of after.parts) if (!isSameForm(before.parts.get(name), form)) names.add(name);
+  for (const name of before.parts.keys()) if (!after.parts.has(name)) names.add(name);
+  return [...names].sort();
+}
+
+/** Forms keep their identity from revision to revision, but not over a full reload. */
+export function isSameForm(a: HttpRoute | undefined, b: HttpRoute | undefined): boolean {
+  return a === b || isDeepStrictEqual(a, b);
+}

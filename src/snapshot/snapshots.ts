@@ -1,0 +1,189 @@
+// The snapshots of all gateways that some Envoy asks for, and the moment at which they change together.
+// In: revisions from follower.ts. Out: GatewaySnapshot for each stream in xds/, woken through `onPublished`.
+import type { DesiredState } from "../model/desired-state.js";
+import type { CommittedRevision, Revision } from "../model/revision.js";
+import type { HttpRoute } from "../model/route.js";
+import type { Transport } from "../translate/config-source.js";
+import { GatewaySnapshot, type RevisionChanges } from "./gateway-snapshot.js";
+import type { Resource } from "./resource.js";
+import { ResourceFactory, readyDelayMs, type TranslationFault } from "./resource-factory.js";
+
+export interface SnapshotsOptions {
+  /** How long a cluster stays after nothing names it any more. */
+  readonly removalGraceMs: number;
+  readonly now: () => number;
+  readonly onFault: (fault: TranslationFault) => void;
+}
+
+/** Route name → the form to use in place of the newest; undefined: leave the route out. */
+export type RouteOverrides = ReadonlyMap<string, HttpRoute | undefined>;
+
+/** Variants of one RouteConfiguration that are kept; beyond it the oldest is made again when asked for. */
+const maxVariants = 64;
+
+export class Snapshots {
+  #state: DesiredState | undefined;
+  /** `<gateway>\n<transport>` → snapshot and how many streams hold it. */
+  readonly #snapshots = new Map<string, { snapshot: GatewaySnapshot; holders: number }>();
+  readonly #factory: ResourceFactory;
+  readonly #listeners = new Set<(changed: ReadonlySet<GatewaySnapshot>) => void>();
+  /** RouteConfiguration resource → overrides → variant. */
+  readonly #variants = new WeakMap<Resource, Map<string, Resource>>();
+  readonly #formIds = new WeakMap<HttpRoute, number>();
+  #nextFormId = 1;
+  #freshness: () => Promise<boolean> = async () => true;
+
+  constructor(private readonly options: SnapshotsOptions) {
+    this.#factory = new ResourceFactory(options.onFault);
+  }
+
+  /** Undefined until the first load. */
+  get state(): DesiredState | undefined {
+    return this.#state;
+  }
+  get revision(): Revision {
+    return this.#state?.revision ?? 0;
+  }
+  /** Messages encoded since the start. */
+  get translations(): number {
+    return this.#factory.translations;
+  }
+
+  /** Takes a full load: the first one, or after the database turned out to have another history. Compared by content. */
+  load(state: DesiredState): void {
+    this.#state = state;
+    this.#factory.begin();
+    const changed = new Set(
+      [...this.#snapshots.values()].flatMap(({ snapshot }) => (snapshot.rebuild(state, this.options.now()) ? snapshot : [])),
+    );
+    this.#announce(changed);
+  }
+
+  /** Takes the revisions that follow, in order. Each is its own publication, so that a wait for one does not wait for the next. */
+  apply(revisions: readonly CommittedRevision[]): void {
+    const state = this.#state;
+    if (!state) return;
+    const changed = new Set<GatewaySnapshot>();
+    for (const committed of revisions) {
+      state.apply(committed);
+      this.#factory.begin();
+      for (const { snapshot } of this.#snapshots.values()) {
+        if (snapshot.apply(state, committed.changes, this.options.now())) changed.add(snapshot);
+      }
+    }
+    this.#announce(changed);
+  }
+
+  /** Lets go of retired clusters whose grace is over. Returns when to call again, ms, or undefined. */
+  removeRetired(): number | undefined {
+    const now = this.options.now();
+    const changed = new Set(
+      [...this.#snapshots.values()].flatMap(({ snapshot }) => (snapshot.removeRetired(now) ? snapshot : [])),
+    );
+    if (changed.size > 0) this.#announce(changed);
+    const next = [...this.#snapshots.values()].flatMap(({ snapshot }) => snapshot.nextRemovalAt() ?? []);
+    return next.length > 0 ? Math.min(...next) : undefined;
+  }
+
+  /** Keeps clusters that an Envoy still has in the snapshot for a grace, although nothing names them: as far as they still exist. */
+  adopt(snapshot: GatewaySnapshot, clusters: readonly string[]): void {
+    this.#factory.begin();
+    if (this.#state && snapshot.adopt(this.#state, clusters, this.options.now())) this.#announce(new Set([snapshot]));
+  }
+
+  /** The snapshot of a gateway, made when the first stream asks for it. Unknown gateways get an empty one. Pair with `release`. */
+  acquire(gateway: string, transport: Transport): GatewaySnapshot {
+    const key = `${gateway}\n${transport}`;
+    const held = this.#snapshots.get(key);
+    if (held) {
+      held.holders += 1;
+      return held.snapshot;
+    }
+    const snapshot = new GatewaySnapshot(gateway, transport, this.#factory, this.options.removalGraceMs);
+    this.#snapshots.set(key, { snapshot, holders: 1 });
+    this.#factory.begin();
+    if (this.#state) snapshot.rebuild(this.#state, this.options.now());
+    return snapshot;
+  }
+
+  /** A gateway that nobody asks for any more and that has no listener is forgotten: names come from the Envoys, and are unbounded. */
+  release(snapshot: GatewaySnapshot): void {
+    const key = `${snapshot.gateway}\n${snapshot.transport}`;
+    const held = this.#snapshots.get(key);
+    if (held?.snapshot !== snapshot) return;
+    held.holders -= 1;
+    if (held.holders === 0 && !this.isKnown(snapshot.gateway)) this.#snapshots.delete(key);
+  }
+
+  /** Whether a listener names the gateway. */
+  isKnown(gateway: string): boolean {
+    return (this.#state?.listenersOfGateway(gateway).size ?? 0) > 0;
+  }
+
+  /** What a revision changed for a gateway, over all transports; empty when nothing, or when nobody has asked for the gateway. */
+  changedBy(gateway: string, revision: Revision): RevisionChanges {
+    const merged = new Map<Parameters<RevisionChanges["get"]>[0], Map<string, readonly string[] | undefined>>();
+    for (const { snapshot } of this.#snapshots.values()) {
+      if (snapshot.gateway !== gateway) continue;
+      for (const [type, names] of snapshot.changedBy(revision) ?? []) {
+        const into = merged.get(type) ?? new Map<string, readonly string[] | undefined>();
+        for (const [name, parts] of names) into.set(name, parts);
+        merged.set(type, into);
+      }
+    }
+    return merged;
+  }
+
+  /** How long after its endpoints' ack a cluster may still be warming, ms. */
+  readyDelayMs(cluster: string): number {
+    return this.#state ? readyDelayMs(this.#state, cluster) : 0;
+  }
+
+  /** The RouteConfiguration with some routes in another form; undefined when its listener is gone meanwhile. Shared by all streams that need the same. */
+  routeVariant(resource: Resource, overrides: RouteOverrides): Resource | undefined {
+    const listener = this.#state?.listeners.get(resource.name);
+    if (listener?.protocol !== "http" || !resource.parts) return undefined;
+    const key = [...overrides]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, form]) => `${name}=${form ? this.#formId(form) : 0}`)
+      .join(" ");
+    const variants = this.#variants.get(resource) ?? new Map<string, Resource>();
+    this.#variants.set(resource, variants);
+    const known = variants.get(key);
+    if (known) return known;
+    const routes = [...resource.parts].flatMap(([name, form]) => (overrides.has(name) ? (overrides.get(name) ?? []) : form));
+    const variant = this.#factory.routeVariant(listener, routes, resource.revision);
+    for (const oldest of variants.keys()) {
+      if (variants.size < maxVariants) break;
+      variants.delete(oldest);
+    }
+    variants.set(key, variant);
+    return variant;
+  }
+
+  /** Called after each publication with the snapshots that changed. Returns how to stop it. */
+  onPublished(listener: (changed: ReadonlySet<GatewaySnapshot>) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** True once this replica has everything that was committed before the call; false when the database can't be asked. */
+  whenFresh(): Promise<boolean> {
+    return this.#freshness();
+  }
+  /** Set by the follower, which alone knows the database's head. */
+  setFreshness(freshness: () => Promise<boolean>): void {
+    this.#freshness = freshness;
+  }
+
+  #formId(form: HttpRoute): number {
+    const known = this.#formIds.get(form);
+    if (known) return known;
+    this.#formIds.set(form, this.#nextFormId);
+    return this.#nextFormId++;
+  }
+
+  #announce(changed: ReadonlySet<GatewaySnapshot>): void {
+    for (const listener of this.#listeners) listener(changed);
+  }
+}

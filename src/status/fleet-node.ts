@@ -1,0 +1,126 @@
+// One Envoy on this replica: all streams of its node id, seen as one. The newest stream wins, because an Envoy that comes back is
+// often here before its old stream is known to be dead.
+// In: NodeReports. Out: what it subscribes to, has acked and does not have. Owned by: tracker.ts.
+import type { ResourceException, StreamKind } from "../model/node.js";
+import { type ResourceType, resourceTypes } from "../model/resource-type.js";
+import type { Revision } from "../model/revision.js";
+import { type Answers, type NodeReport, oneStreamPerNode, typeBits } from "./node-report.js";
+import type { Cohort, TrackedRevision } from "./tracked-revision.js";
+
+function isAds(kind: StreamKind): boolean {
+  return kind === "ads-delta" || kind === "ads-sotw";
+}
+
+function isNewer(one: NodeReport, other: NodeReport): boolean {
+  return one.openedAt !== other.openedAt ? one.openedAt > other.openedAt : one.ordinal > other.ordinal;
+}
+
+/** Said no to by the Envoy, in its own words. */
+export function isRefusal(exception: ResourceException): boolean {
+  return exception.kind === "refused";
+}
+
+/** Whether two readings say the same, in the same order. */
+export function sameExceptions(before: readonly ResourceException[], after: readonly ResourceException[]): boolean {
+  if (before.length !== after.length) return false;
+  return before.every((one, index) => {
+    const other = after[index];
+    if (one === other) return true;
+    return (
+      other !== undefined &&
+      one.type === other.type &&
+      one.name === other.name &&
+      one.kind === other.kind &&
+      one.revision === other.revision &&
+      one.detail === other.detail &&
+      String(one.parts) === String(other.parts)
+    );
+  });
+}
+
+/** What one reading of a node's streams found other than the last one. */
+export interface Difference {
+  /** It asks for other types, or has acked less than before (the database has another history): all must be compared anew. */
+  readonly restarts: boolean;
+  readonly exceptionsChanged: boolean;
+  readonly refusalsChanged: boolean;
+}
+
+/** One Envoy, as its streams on this replica describe it. */
+export class FleetNode implements Answers {
+  readonly #reports = new Set<NodeReport>();
+  /** Streams that speak for the node now; the newest first. */
+  #counting: readonly NodeReport[] = [];
+  /** Mask of subscribed types. */
+  subscribed = 0;
+  readonly acked: Record<ResourceType, Revision> = { cluster: 0, endpoint: 0, listener: 0, route: 0 };
+  exceptions: readonly ResourceException[] = [];
+  /** Cohorts that the node has not answered yet. */
+  readonly pending = new Set<Cohort>();
+  /** Revisions of which it does not have something that it answered. */
+  readonly without = new Set<TrackedRevision>();
+
+  constructor(readonly id: string) {}
+
+  /** The newest stream; undefined when none is open. */
+  get newest(): NodeReport | undefined {
+    return this.#counting[0];
+  }
+  get gateway(): string {
+    return this.newest?.node.gateway ?? "";
+  }
+  get streams(): readonly StreamKind[] {
+    return [...new Set(this.#counting.map((report) => report.kind))].sort();
+  }
+  /** ms since the epoch: when its newest stream was opened. */
+  get since(): number {
+    return this.newest?.openedAt ?? 0;
+  }
+  /** The least of what it has acked over the types that it asks for; 0 when it asks for none. */
+  get ackedRevision(): Revision {
+    const asked = resourceTypes.filter((type) => this.subscribed & typeBits[type]).map((type) => this.acked[type]);
+    return asked.length > 0 ? Math.min(...asked) : 0;
+  }
+
+  /** Adds or removes a stream. True when other streams speak for the node than before. */
+  setOpen(report: NodeReport, open: boolean): boolean {
+    if (open) this.#reports.add(report);
+    else this.#reports.delete(report);
+    const before = this.#counting;
+    const sorted = [...this.#reports].sort((one, other) => (isNewer(one, other) ? -1 : 1));
+    const newest = sorted[0];
+    if (!newest) this.#counting = [];
+    else if (isAds(newest.kind)) this.#counting = [newest];
+    else this.#counting = sorted.filter((other) => !isAds(other.kind) && other.node.gateway === newest.node.gateway);
+    return before.length !== this.#counting.length || before.some((report, index) => report !== this.#counting[index]);
+  }
+
+  /** Reads its streams again. Says what differs from the last time. */
+  refresh(): Difference {
+    let subscribed = 0;
+    const exceptions: ResourceException[] = [];
+    const speaking = new Set<NodeReport>();
+    let fell = false;
+    for (const type of resourceTypes) {
+      let acked = 0;
+      let streams = 0;
+      for (const report of this.#counting) {
+        if (!report.subscribes(type)) continue;
+        if (streams > 0 && oneStreamPerNode[type]) break;
+        acked = streams === 0 ? report.ackedRevision(type) : Math.min(acked, report.ackedRevision(type));
+        streams += 1;
+        speaking.add(report);
+      }
+      if (streams > 0) subscribed |= typeBits[type];
+      fell ||= acked < this.acked[type];
+      this.acked[type] = acked;
+    }
+    for (const report of speaking) exceptions.push(...report.exceptions());
+    const restarts = fell || subscribed !== this.subscribed;
+    const exceptionsChanged = !sameExceptions(this.exceptions, exceptions);
+    const refusalsChanged = exceptionsChanged && !sameExceptions(this.exceptions.filter(isRefusal), exceptions.filter(isRefusal));
+    this.subscribed = subscribed;
+    if (exceptionsChanged) this.exceptions = exceptions;
+    return { restarts, exceptionsChanged, refusalsChanged };
+  }
+}

@@ -1,0 +1,45 @@
+// A cluster as the table `clusters` holds it. In: a model object, or a row. Out: the other one.
+// Called by objects.ts. JSON drops what is undefined, so every optional field is named here, on the way back.
+import type { Cluster, OutlierDetection } from "../model/cluster.js";
+import type { HealthCheck } from "../model/health-check.js";
+import type { JsonForm } from "./json-form.js";
+
+/** What `clusters` holds, but for space and revision. */
+export interface ClusterRow {
+  readonly name: string;
+  readonly spec: JsonForm<Cluster>;
+}
+
+/** For writing; the spec still has its undefined fields, which JSON drops. */
+export function toClusterRow(cluster: Cluster): ClusterRow {
+  return { name: cluster.name, spec: cluster };
+}
+
+/** For reading; needs the spec only, as a change has nothing else. */
+export function fromClusterRow({ spec }: Pick<ClusterRow, "spec">): Cluster {
+  return {
+    name: spec.name,
+    protocol: spec.protocol,
+    connectTimeoutMs: spec.connectTimeoutMs,
+    loadBalancing: spec.loadBalancing,
+    healthChecks: spec.healthChecks.map(fromHealthCheck),
+    outlierDetection: fromOutlierDetection(spec.outlierDetection),
+    circuitBreakers: spec.circuitBreakers,
+  };
+}
+
+function fromHealthCheck(spec: JsonForm<HealthCheck>): HealthCheck {
+  const schedule = { unhealthyIntervalMs: spec.unhealthyIntervalMs, port: spec.port };
+  switch (spec.kind) {
+    case "tcp":
+      return { ...spec, ...schedule, send: spec.send };
+    case "http":
+      return { ...spec, ...schedule, host: spec.host, bodyContains: spec.bodyContains };
+    case "grpc":
+      return { ...spec, ...schedule };
+  }
+}
+
+function fromOutlierDetection(spec: JsonForm<OutlierDetection> | undefined): OutlierDetection | undefined {
+  return spec && { ...spec, consecutiveGatewayFailures: spec.consecutiveGatewayFailures };
+}

@@ -1,0 +1,67 @@
+// Connections to Postgres, each with its limits. In: a URL. Out: pools (feed, load, api) and one-statement reads.
+// Behind a pooler in transaction mode nothing may live in a session: no start-up parameters beyond the name, no named prepared
+// statements, no SET. Server-side timeouts are therefore set per transaction (transaction.ts); these here are the client's own.
+import pg from "pg";
+import type { Logger } from "../telemetry/logger.js";
+import { QueryFailure, toAppError } from "./sqlstate.js";
+
+/** One pool and its limits. */
+export interface PoolOptions {
+  /** For the log and pg_stat_activity: feed, load, api. */
+  readonly name: string;
+  readonly databaseUrl: string;
+  readonly size: number;
+  /** Longest wait for a connection, new or from the pool. */
+  readonly connectTimeoutMs: number;
+  /** Longest wait for the answer to one statement. A blackholed connection is noticed by this alone. */
+  readonly queryTimeoutMs: number;
+  readonly log: Logger;
+}
+
+const int8 = 20;
+const clientTypes = {
+  /** bigint as a number: revisions and counts stay below 2^53. */
+  getTypeParser: ((oid: number, format?: "text" | "binary") =>
+    oid === int8 && format !== "binary"
+      ? Number
+      : pg.types.getTypeParser(oid, format ?? "text")) as typeof pg.types.getTypeParser,
+};
+
+/** What every connection is opened with, pooled or not. */
+export function clientConfig(options: Omit<PoolOptions, "size" | "log">): pg.ClientConfig {
+  return {
+    connectionString: options.databaseUrl,
+    application_name: `chancery-${options.name}`,
+    connectionTimeoutMillis: options.connectTimeoutMs,
+    query_timeout: options.queryTimeoutMs,
+    keepAlive: true,
+    types: clientTypes,
+  };
+}
+
+/** A pool that connects when first used, and whose waits all end. */
+export function createPool(options: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({ ...clientConfig(options), max: options.size });
+  // An idle connection that breaks is thrown away by the pool; without a listener it would end the process.
+  // Not the error itself: pg hangs the whole client onto it.
+  pool.on("error", (error) => {
+    if (!pool.ending) options.log.warn({ pool: options.name, reason: error.message }, "an idle database connection was lost");
+  });
+  return pool;
+}
+
+/**
+ * One statement on its own. On any failure the pool discards the connection: after a client-side timeout its answer may still come.
+ * @throws database_unavailable
+ */
+export async function read<Row extends pg.QueryResultRow>(
+  pool: pg.Pool,
+  text: string,
+  values: readonly unknown[] = [],
+): Promise<Row[]> {
+  try {
+    return (await pool.query<Row>(text, [...values])).rows;
+  } catch (error) {
+    throw toAppError(new QueryFailure(error));
+  }
+}

@@ -1,0 +1,83 @@
+// The feed: what was committed after a replica's own revision, and whether that revision still is the one it knows.
+// In: a revision and its id. Out: the next ones, or "other history". One statement, so one snapshot of one server.
+// The poll is the truth; hints (revision-hints.ts) only make it sooner. Called by snapshot/ through store.ts.
+import type pg from "pg";
+import type { Change, CommittedRevision, Kind, ObjectKinds, Revision } from "../model/revision.js";
+import { objectTables, type RowKinds } from "./objects.js";
+import { read } from "./pool.js";
+import type { RevisionMark } from "./revisions.js";
+
+/** `head` is the newest revision at the time of the read: below it, ask again at once. */
+export type FeedAnswer =
+  | { readonly kind: "next"; readonly revisions: readonly CommittedRevision[]; readonly head: Revision }
+  /** Our revision is not there, or is another one: a failover went back, or the database is another. Read everything again. */
+  | { readonly kind: "other-history" };
+
+/** One change as the feed's query brings it. */
+type ChangeColumns = {
+  [K in Kind]: {
+    readonly kind: K;
+    readonly name: string;
+    readonly before: RowKinds[K]["spec"] | null;
+    readonly after: RowKinds[K]["spec"] | null;
+  };
+}[Kind];
+
+interface RevisionColumns {
+  readonly head: Revision;
+  readonly own_id: string | null;
+  readonly revision: Revision | null;
+  readonly id: string | null;
+}
+
+type FeedRow = RevisionColumns & (ChangeColumns | { readonly kind: null; readonly name: null });
+
+// Always at least one row, as the counter has one: with nothing new it costs three look-ups by primary key.
+const feedQuery = `
+  select counter.n as head, (select id::text from revisions where revision = $1) as own_id,
+         next.revision, next.id::text as id, change.kind, change.name, change.before, change.after
+    from revision_counter as counter
+    left join lateral (select revision, id from revisions where revision > $1 order by revision limit $2) as next on true
+    left join changes as change on change.revision = next.revision
+   order by next.revision, change.ordinal`;
+
+/** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable */
+export async function readAfter(pool: pg.Pool, at: RevisionMark, limit: number): Promise<FeedAnswer> {
+  const rows = await read<FeedRow>(pool, feedQuery, [at.revision, limit]);
+  const [first] = rows;
+  if (!first || first.head < at.revision || (first.own_id ?? "") !== at.id) return { kind: "other-history" };
+  const revisions: { revision: Revision; id: string; changes: Change[] }[] = [];
+  for (const row of rows) {
+    if (row.revision === null || row.id === null) continue;
+    let last = revisions.at(-1);
+    if (last?.revision !== row.revision) {
+      const expected = (last?.revision ?? at.revision) + 1;
+      if (row.revision !== expected) return { kind: "other-history" }; // Commits leave no gaps; whoever made one wrote another history.
+      last = { revision: row.revision, id: row.id, changes: [] };
+      revisions.push(last);
+    }
+    const change = fromChangeRow(row);
+    if (change) last.changes.push(change);
+  }
+  return { kind: "next", revisions, head: first.head };
+}
+
+function fromChangeRow(row: FeedRow): Change | undefined {
+  switch (row.kind) {
+    case "cluster":
+      return { kind: row.kind, name: row.name, before: fromSpec(row.kind, row.before), after: fromSpec(row.kind, row.after) };
+    case "endpoint":
+      return { kind: row.kind, name: row.name, before: fromSpec(row.kind, row.before), after: fromSpec(row.kind, row.after) };
+    case "listener":
+      return { kind: row.kind, name: row.name, before: fromSpec(row.kind, row.before), after: fromSpec(row.kind, row.after) };
+    case "route":
+      return { kind: row.kind, name: row.name, before: fromSpec(row.kind, row.before), after: fromSpec(row.kind, row.after) };
+    default:
+      // No change at all, or a kind that this binary does not know, written by a newer one during an upgrade: it could not serve it.
+      return undefined;
+  }
+}
+
+function fromSpec<K extends Kind>(kind: K, spec: RowKinds[K]["spec"] | null): ObjectKinds[K] | undefined {
+  return spec === null ? undefined : objectTables[kind].fromRow({ spec });
+}

@@ -1,0 +1,85 @@
+// Revisions as rows: taking the next one, and reading what is known of one. In: the net changes of a transaction. Out: its number.
+// The statement is made of literals, so that it can travel in one message with COMMIT (transaction.ts). Called by store.ts.
+import pg from "pg";
+import type { Author, Kind, Revision } from "../model/revision.js";
+import { read } from "./pool.js";
+import type { RowChange } from "./write-tx.js";
+
+/** A revision by number and random id: which history it belongs to. Revision 0, before every write, has the id "". */
+export interface RevisionMark {
+  readonly revision: Revision;
+  readonly id: string;
+}
+
+/** kind → objects of it. */
+export type ObjectCounts = Readonly<Record<Kind, number>>;
+
+/** Who made a revision, when and why, and how many objects of each kind there were after it. */
+export interface RevisionFacts extends RevisionMark, Author {
+  /** ISO 8601, the database's clock. */
+  readonly at: string;
+  readonly counts: ObjectCounts;
+}
+
+/** Columns of `revisions` and `revision_counter` that count objects. */
+export interface CountColumns {
+  readonly clusters: number;
+  readonly endpoints: number;
+  readonly listeners: number;
+  readonly routes: number;
+}
+
+/** The columns' plural names as our kinds. */
+export function fromCountColumns(row: CountColumns): ObjectCounts {
+  return { cluster: row.clusters, endpoint: row.endpoints, listener: row.listeners, route: row.routes };
+}
+
+/** The last statement of a write. `id` is made by the caller, who can ask for it when the answer is lost. */
+export function commitStatement(id: string, author: Author, changes: readonly RowChange[], notify: boolean): string {
+  const list = JSON.stringify(changes.map(({ kind, name, before, after }) => ({ kind, name, before, after })));
+  // A NUL would end the whole message there: Postgres holds none in a text.
+  const literal = (text: string | undefined): string =>
+    text === undefined ? "null" : pg.escapeLiteral(text.replaceAll("\0", ""));
+  const texts = [id, author.author, author.requestId, author.reason].map(literal);
+  return `select commit_revision(${texts.join(", ")}, ${pg.escapeLiteral(list)}::jsonb, ${notify}) as revision`;
+}
+
+/** The newest revision: two look-ups by primary key. @throws database_unavailable */
+export async function readHead(pool: pg.Pool): Promise<RevisionMark> {
+  const [row] = await read<RevisionMark>(
+    pool,
+    `select counter.n as revision, coalesce(revisions.id::text, '') as id
+       from revision_counter as counter left join revisions on revisions.revision = counter.n`,
+  );
+  return row ?? { revision: 0, id: "" };
+}
+
+/** The number under which a write's id was committed; undefined: it was not, so far. @throws database_unavailable */
+export async function findCommitted(pool: pg.Pool, id: string): Promise<Revision | undefined> {
+  const [row] = await read<{ revision: Revision }>(pool, "select revision from revisions where id = $1", [id]);
+  return row?.revision;
+}
+
+interface RevisionRow extends CountColumns {
+  readonly revision: Revision;
+  readonly id: string;
+  readonly author: string;
+  readonly request_id: string;
+  readonly reason: string | null;
+  readonly at: Date;
+}
+
+/** @throws database_unavailable */
+export async function readRevision(pool: pg.Pool, revision: Revision): Promise<RevisionFacts | undefined> {
+  const [row] = await read<RevisionRow>(pool, "select * from revisions where revision = $1", [revision]);
+  if (!row) return undefined;
+  return {
+    revision: row.revision,
+    id: row.id,
+    author: row.author,
+    requestId: row.request_id,
+    reason: row.reason ?? undefined,
+    at: row.at.toISOString(),
+    counts: fromCountColumns(row),
+  };
+}

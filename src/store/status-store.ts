@@ -1,0 +1,170 @@
+// The status tables: which replicas live, what each Envoy has, how far each revision is. In: what replicas saw. Out: the fleet's view.
+// Leases and ages are reckoned on the database's clock: replicas' clocks are never compared. Nothing here is configuration.
+// Called by status/ and api/ through store.ts, on the pool "feed", which API load can't starve.
+import type pg from "pg";
+import type { GatewaySync, ResourceException, StreamKind } from "../model/node.js";
+import type { ResourceType } from "../model/resource-type.js";
+import type { Revision } from "../model/revision.js";
+import { read } from "./pool.js";
+import { channels } from "./revision-hints.js";
+
+/** Revisions below the newest for which a replica's sync is kept. */
+const keptSyncRevisions = 256;
+/** A replica that is dead for this long is forgotten, with all it wrote. */
+const forgetReplicaAfter = "1 hour";
+const maxNodesListed = 1_000;
+
+/** What a replica says of itself, every few seconds. */
+export interface ReplicaBeat {
+  readonly id: string;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  /** What it has loaded and serves. */
+  readonly revision: Revision;
+  /** It counts as gone when it has not beaten again for this long. */
+  readonly leaseMs: number;
+}
+
+/** One replica's part of a revision's sync. */
+export interface SyncRow {
+  readonly replica: string;
+  readonly gateway: string;
+  readonly revision: Revision;
+  readonly sync: GatewaySync;
+}
+
+/** One Envoy as its replica sees it. */
+export interface NodeRow {
+  readonly id: string;
+  readonly gateway: string;
+  readonly replica: string;
+  readonly connected: boolean;
+  /** ISO 8601, the replica's clock: when the node's newest stream was opened, or the last one closed. */
+  readonly since: string;
+  readonly streams: readonly StreamKind[];
+  readonly envoyVersion: string;
+  readonly acked: Readonly<Record<ResourceType, Revision>>;
+  readonly exceptions: readonly ResourceException[];
+}
+
+/** Which nodes, and which part of them. */
+export interface NodeFilter {
+  readonly id?: string | undefined;
+  readonly gateway?: string | undefined;
+  /** Ids after this one. */
+  readonly after?: string | undefined;
+  /** Default and most: 1,000. */
+  readonly limit?: number | undefined;
+}
+
+/** All throw database_unavailable; what was not saved is saved by the next flush. */
+export interface StatusStore {
+  heartbeat(beat: ReplicaBeat): Promise<void>;
+  liveReplicas(): Promise<readonly { readonly id: string; readonly revision: Revision }[]>;
+  /** The replica's view of its nodes. Where two replicas claim one node, the newer stream wins. `removed` are forgotten if still ours. */
+  saveNodes(replica: string, nodes: readonly NodeRow[], removed: readonly string[]): Promise<void>;
+  /** Overwrites the replica's row of each (gateway, revision), and hints. */
+  saveSync(replica: string, rows: readonly SyncRow[]): Promise<void>;
+  /** Of live replicas only, by gateway and replica. */
+  readSync(revision: Revision): Promise<readonly SyncRow[]>;
+  /** By id. A node of a replica that is gone is not connected. */
+  nodes(filter?: NodeFilter): Promise<readonly NodeRow[]>;
+  /** At an orderly stop: at once, in place of when the lease ends. */
+  removeReplica(id: string): Promise<void>;
+}
+
+const isLive = "exists (select from replicas where replicas.id = replica and replicas.lease_until > clock_timestamp())";
+
+const beatQuery = `
+  with beat as (
+    insert into replicas (id, started_at, revision, lease_until)
+    values ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond')
+    on conflict (id) do update set started_at = excluded.started_at, revision = excluded.revision, lease_until = excluded.lease_until
+  ), dead as (
+    delete from replicas where id <> $1 and lease_until < clock_timestamp() - interval '${forgetReplicaAfter}' returning id
+  ), dead_nodes as (
+    delete from nodes where replica in (select id from dead)
+  )
+  delete from revision_sync where replica in (select id from dead)`;
+
+// A stream's age is measured by its replica's own clock, and so is right whatever that clock says: now minus age is when it opened.
+const saveNodesQuery = `
+  insert into nodes as stored (id, gateway, replica, connected, since, opened_at, streams, envoy_version, acked, exceptions)
+  select node.id, node.gateway, $1, node.connected, node.since, clock_timestamp() - node."ageMs" * interval '1 millisecond',
+         node.streams, node."envoyVersion", node.acked, node.exceptions
+    from jsonb_to_recordset($2::jsonb) as node (id text, gateway text, connected boolean, since timestamptz, "ageMs" double precision,
+                                               streams jsonb, "envoyVersion" text, acked jsonb, exceptions jsonb)
+   order by node.id
+  on conflict (id) do update
+     set gateway = excluded.gateway, replica = excluded.replica, connected = excluded.connected, since = excluded.since,
+         opened_at = excluded.opened_at, streams = excluded.streams, envoy_version = excluded.envoy_version,
+         acked = excluded.acked, exceptions = excluded.exceptions
+   where stored.replica = excluded.replica or stored.opened_at < excluded.opened_at
+      or not exists (select from replicas where replicas.id = stored.replica and replicas.lease_until > clock_timestamp())`;
+
+const saveSyncQuery = `
+  with fresh as (
+    select * from jsonb_to_recordset($2::jsonb) as fresh (gateway text, revision bigint, sync jsonb)
+  ), old as (
+    delete from revision_sync where replica = $1 and revision < (select max(revision) from fresh) - ${keptSyncRevisions}
+  ), saved as (
+    insert into revision_sync (replica, gateway, revision, sync) select $1, gateway, revision, sync from fresh
+    on conflict (revision, gateway, replica) do update set sync = excluded.sync
+  )
+  select`;
+
+const nodesQuery = `
+  select id, gateway, replica, connected and ${isLive} as connected, since, streams, envoy_version, acked, exceptions from nodes
+   where ($1::text is null or id = $1) and ($2::text is null or gateway = $2) and ($3::text is null or id > $3) order by id limit $4`;
+
+interface NodeColumns extends Omit<NodeRow, "since" | "envoyVersion"> {
+  readonly since: Date;
+  readonly envoy_version: string;
+}
+
+function fromNodeColumns({ envoy_version: envoyVersion, since, exceptions, ...row }: NodeColumns): NodeRow {
+  const whole = exceptions.map((exception) => ({ ...exception, parts: exception.parts })); // JSON left out an undefined `parts`.
+  return { ...row, since: since.toISOString(), envoyVersion, exceptions: whole };
+}
+
+/** Status on a pool; `notify`: saved sync is hinted. */
+export function createStatusStore(pool: pg.Pool, notify: boolean): StatusStore {
+  return {
+    async heartbeat({ id, startedAt, revision, leaseMs }) {
+      await read(pool, beatQuery, [id, startedAt, revision, leaseMs]);
+    },
+    async liveReplicas() {
+      return read(pool, "select id, revision from replicas where lease_until > clock_timestamp() order by id");
+    },
+    async saveNodes(replica, nodes, removed) {
+      const now = Date.now();
+      const aged = nodes.map(({ since, ...node }) => ({ ...node, since, ageMs: now - Date.parse(since) }));
+      if (aged.length > 0) await read(pool, saveNodesQuery, [replica, JSON.stringify(aged)]);
+      if (removed.length > 0) await read(pool, "delete from nodes where replica = $1 and id = any($2)", [replica, removed]);
+    },
+    async saveSync(replica, rows) {
+      if (rows.length === 0) return;
+      const hint = notify ? ` pg_notify('${channels.sync}', '')` : "";
+      await read(pool, saveSyncQuery + hint, [replica, JSON.stringify(rows)]);
+    },
+    async readSync(revision) {
+      return read<SyncRow>(
+        pool,
+        `select replica, gateway, revision, sync from revision_sync where revision = $1 and ${isLive} order by gateway, replica`,
+        [revision],
+      );
+    },
+    async nodes({ id, gateway, after, limit = maxNodesListed } = {}) {
+      const rows = await read<NodeColumns>(pool, nodesQuery, [id, gateway, after, Math.min(limit, maxNodesListed)]);
+      return rows.map(fromNodeColumns);
+    },
+    async removeReplica(id) {
+      await read(
+        pool,
+        `with gone as (delete from replicas where id = $1), gone_nodes as (delete from nodes where replica = $1)
+         delete from revision_sync where replica = $1`,
+        [id],
+      );
+    },
+  };
+}

@@ -1,0 +1,103 @@
+// The store: Postgres as the other rooms see it. In: a URL and limits. Out: writes, reads, the feed, hints and status.
+// The only door of this room. Called by snapshot/, status/, api/ and app.ts; the tables are in migrations/, made by migrate.ts.
+
+import type { StateRows } from "../model/desired-state.js";
+import type { Author } from "../model/revision.js";
+import type { Logger } from "../telemetry/logger.js";
+import { loadState } from "./desired-state.js";
+import { createReads, type StoreReads } from "./object-reads.js";
+import { createPool } from "./pool.js";
+import { type FeedAnswer, readAfter } from "./revision-feed.js";
+import { type Channel, RevisionHints } from "./revision-hints.js";
+import { type RevisionMark, readHead } from "./revisions.js";
+import { toAppError } from "./sqlstate.js";
+import { createStatusStore, type StatusStore } from "./status-store.js";
+import { type Written, write } from "./write.js";
+import type { WriteTx } from "./write-tx.js";
+
+export { StateMismatch } from "./desired-state.js";
+export type { ListFilter, ListPage, Page, StoreReads } from "./object-reads.js";
+export type { Stored } from "./objects.js";
+export type { FeedAnswer } from "./revision-feed.js";
+export type { ObjectCounts, RevisionFacts, RevisionMark } from "./revisions.js";
+export type { NodeFilter, NodeRow, ReplicaBeat, StatusStore, SyncRow } from "./status-store.js";
+export type { Written } from "./write.js";
+export type { PutOutcome, WriteTx } from "./write-tx.js";
+
+/** A full load reads every table in one go; longer than this it is given up. */
+const loadTimeoutMs = 60_000;
+/** An orderly stop does not wait longer for statements under way. */
+const closeTimeoutMs = 5_000;
+
+/** Where Postgres is, and the limits of dealing with it. Times in ms. */
+export interface StoreOptions {
+  readonly databaseUrl: string;
+  /** Use LISTEN and NOTIFY as hints. Off behind a pooler in transaction mode: everything works by polling. */
+  readonly notify: boolean;
+  /** Connections for the admin API's reads and writes. */
+  readonly apiPoolSize: number;
+  /** Connections for the feed and status, which API load must not starve. At least 2. */
+  readonly feedPoolSize: number;
+  readonly connectTimeoutMs: number;
+  readonly queryTimeoutMs: number;
+  readonly log: Logger;
+}
+
+/** Postgres as the other rooms see it. */
+export interface Store {
+  /**
+   * One transaction, and a revision if something changed. `work` may run several times; nothing but its last run counts.
+   * @throws database_unavailable, write_contention, in_use, already_exists, invalid_reference, and what `work` throws
+   */
+  write<T>(author: Author, work: (tx: WriteTx) => Promise<T>): Promise<Written<T>>;
+  readonly read: StoreReads;
+  /** The newest revision. @throws database_unavailable */
+  head(): Promise<RevisionMark>;
+  /** Everything at one revision. @throws StateMismatch when the rows are not those that the revision recorded, database_unavailable */
+  loadState(): Promise<StateRows>;
+  /** What was committed after `at`, at most `limit` revisions. @throws database_unavailable */
+  readAfter(at: RevisionMark, limit: number): Promise<FeedAnswer>;
+  /** Called when something may have been committed: never the truth, often sooner than the poll. Returns the unsubscription. */
+  onRevisionHint(callback: () => void): () => void;
+  /** Called when a replica may have saved sync. */
+  onSyncHint(callback: () => void): () => void;
+  readonly status: StatusStore;
+  close(): Promise<void>;
+}
+
+/** Connects when first used: the database need not be up. */
+export async function createStore(options: StoreOptions): Promise<Store> {
+  const { notify, queryTimeoutMs, log } = options;
+  const api = createPool({ ...options, name: "api", size: options.apiPoolSize });
+  const feed = createPool({ ...options, name: "feed", size: options.feedPoolSize });
+  const load = createPool({ ...options, name: "load", size: 1, queryTimeoutMs: loadTimeoutMs });
+  const hinted: Readonly<Record<Channel, Set<() => void>>> = { revision: new Set(), sync: new Set() };
+  const onHint = (channel: Channel): void => {
+    for (const callback of hinted[channel]) callback();
+  };
+  const hints = notify ? new RevisionHints({ ...options, onHint }) : undefined;
+  const subscribe = (channel: Channel, callback: () => void): (() => void) => {
+    const entry = (): void => callback(); // An entry of its own, so that one callback may be given twice.
+    hinted[channel].add(entry);
+    return () => hinted[channel].delete(entry);
+  };
+  return {
+    write: (author, work) => write({ pool: api, queryTimeoutMs, notify, log }, author, work),
+    read: createReads(api),
+    head: () => readHead(feed),
+    loadState: () =>
+      loadState(load, loadTimeoutMs).catch((error: unknown) => {
+        throw toAppError(error);
+      }),
+    readAfter: (at, limit) => readAfter(feed, at, limit),
+    onRevisionHint: (callback) => subscribe("revision", callback),
+    onSyncHint: (callback) => subscribe("sync", callback),
+    status: createStatusStore(feed, notify),
+    async close() {
+      const closed = Promise.all([hints?.close(), api.end(), feed.end(), load.end()]);
+      const timer = new Promise<"late">((done) => setTimeout(done, closeTimeoutMs, "late").unref());
+      if ((await Promise.race([closed, timer])) === "late")
+        log.warn({}, "the database did not let go of its connections in time");
+    },
+  };
+}

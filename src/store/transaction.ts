@@ -1,0 +1,114 @@
+// One transaction on one connection of a pool. In: a pool and the work. Out: the work's value, committed, or nothing done.
+// Server timeouts are set inside (SET LOCAL), so that a pooler in transaction mode can stand in between. A connection that did not
+// answer in time is thrown away, never used again. Called by store.ts (writes), desired-state.ts (full loads).
+import type pg from "pg";
+import { QueryFailure } from "./sqlstate.js";
+
+/** How the transaction begins, and its time limit per statement. */
+export interface TransactionOptions {
+  readonly begin: "begin" | "begin isolation level repeatable read read only";
+  /** The client's own limit; the server's are set shorter, so that its answer comes first and the connection lives on. */
+  readonly queryTimeoutMs: number;
+}
+
+/** Statements of one transaction, one after the other, also when asked for at once. All throw QueryFailure. */
+export class Transaction {
+  #tail: Promise<unknown> = Promise.resolve();
+  #state: "open" | "committing" | "ended" = "open";
+  #unusable = false;
+
+  constructor(private readonly client: pg.PoolClient) {}
+
+  /** True once COMMIT has been sent: from then on a lost connection leaves the outcome unknown. */
+  get commitWasSent(): boolean {
+    return this.#state !== "open";
+  }
+  /** The connection must not go back into the pool. */
+  get isUnusable(): boolean {
+    return this.#unusable;
+  }
+
+  async begin({ begin, queryTimeoutMs }: TransactionOptions): Promise<void> {
+    const settings = {
+      lock_timeout: queryTimeoutMs * 0.6, // Shorter than the statement's: else a long wait could not be told from a slow statement.
+      statement_timeout: queryTimeoutMs * 0.8,
+      idle_in_transaction_session_timeout: queryTimeoutMs,
+    };
+    const sets = Object.entries(settings).map(([name, ms]) => `set local ${name} = ${Math.max(1, Math.trunc(ms))}`);
+    await this.#send([begin, ...sets].join("; "));
+  }
+
+  async query<Row extends pg.QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
+    const before = this.#tail;
+    const result = (async () => {
+      await before.catch(() => {});
+      if (this.#state !== "open") throw new Error("a statement was sent after its transaction had ended");
+      return this.#send<Row>(text, values);
+    })();
+    this.#tail = result.catch(() => {});
+    return result;
+  }
+
+  /**
+   * Commits. `last`, a statement whose values are literals, travels together with COMMIT, so that the lock which it takes is held
+   * for one round trip (one statement in place of two: 889 writes/s against 461).
+   */
+  async commit<Row extends pg.QueryResultRow>(last?: string): Promise<Row[]> {
+    await this.#tail;
+    this.#state = "committing";
+    const rows = await this.#send<Row>(last === undefined ? "commit" : `${last}; commit`);
+    this.#state = "ended";
+    return rows;
+  }
+
+  /** Ends what is still open; a connection on which that fails is unusable. */
+  async rollBack(): Promise<void> {
+    await this.#tail;
+    const wasEnded = this.#state === "ended";
+    this.#state = "ended";
+    if (wasEnded || this.#unusable) return;
+    await this.#send("rollback").catch(() => {
+      this.#unusable = true;
+    });
+  }
+
+  async #send<Row extends pg.QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Row[]> {
+    try {
+      // Several statements in one text give an array of results; the first one's rows are the ones asked for.
+      const result: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await this.client.query<Row>(text, values && [...values]);
+      return Array.isArray(result) ? (result[0]?.rows ?? []) : result.rows;
+    } catch (error) {
+      const failure = new QueryFailure(error);
+      // Without the server's answer, or with its goodbye (57P01 and the like), the connection is no good any more.
+      if (failure.isUnanswered || failure.kind === "unavailable") this.#unusable = true;
+      throw failure;
+    }
+  }
+}
+
+/** @throws QueryFailure of the connection or of BEGIN, or what `work` throws. */
+export async function inTransaction<T>(
+  pool: pg.Pool,
+  options: TransactionOptions,
+  work: (transaction: Transaction) => Promise<T>,
+): Promise<T> {
+  const client = await pool.connect().catch((error: unknown) => {
+    throw new QueryFailure(error);
+  });
+  // The pool listens only while a connection is idle: an 'error' between two statements would end the process.
+  const ignore = (): void => {};
+  client.on("error", ignore);
+  const transaction = new Transaction(client);
+  try {
+    await transaction.begin(options);
+    const value = await work(transaction);
+    if (!transaction.commitWasSent) await transaction.commit();
+    return value;
+  } catch (error) {
+    await transaction.rollBack();
+    throw error;
+  } finally {
+    client.release(transaction.isUnusable);
+    client.off("error", ignore);
+  }
+}

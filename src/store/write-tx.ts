@@ -1,0 +1,261 @@
+// What a write may do inside its transaction. In: model objects. Out: rows, and the net list of changes for commit_revision.
+// Rows are locked before they are looked at, so that a change's `before` is the truth and unchanged objects make no revision.
+// Called by the work that store.write() is given, and by store.ts for the changes.
+import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
+import { AppError } from "../errors.js";
+import type { Endpoint } from "../model/endpoint.js";
+import type { Listener } from "../model/listener.js";
+import type { Kind, ObjectKinds, Revision } from "../model/revision.js";
+import type { Route } from "../model/route.js";
+import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
+import { writeReferences } from "./references.js";
+import type { Transaction } from "./transaction.js";
+
+/** Names given with `in_use`. */
+const maxUsersNamed = 100;
+
+/** One object as the transaction found it first and as it leaves it; specs, as JSON holds them. */
+export interface RowChange {
+  readonly kind: Kind;
+  readonly name: string;
+  readonly before: unknown;
+  readonly after: unknown;
+  /** In which it last changed before this transaction; 0: it was not there. */
+  readonly revision: Revision;
+}
+
+/** What a put did; `unchanged` makes no revision. */
+export type PutOutcome = "created" | "updated" | "unchanged";
+
+/**
+ * All calls may wait for other writers' locks. Work may run again: it must have no effect but through this. It must not wait for
+ * anything else, either: others wait for its locks, and after the query timeout the database cuts off a transaction that is idle.
+ */
+export interface WriteTx {
+  /** The object, locked against every other writer until the end. Rules over an object and its parts lock the object by this. */
+  get<K extends Kind>(kind: K, name: string): Promise<Stored<ObjectKinds[K]> | undefined>;
+  /** The object, locked against changes but not against other readers: for what a reference points to. */
+  share<K extends Kind>(kind: K, name: string): Promise<Stored<ObjectKinds[K]> | undefined>;
+  /** @throws already_exists */
+  insert<K extends Kind>(kind: K, object: ObjectKinds[K]): Promise<void>;
+  put<K extends Kind>(kind: K, object: ObjectKinds[K]): Promise<PutOutcome>;
+  /** Many objects of one kind in two or three statements, each name at most once; outcomes in the order given. */
+  putAll<K extends Kind>(kind: K, objects: readonly ObjectKinds[K][]): Promise<readonly PutOutcome[]>;
+  /** False when it is not there. A cluster's endpoints go with it. @throws in_use, with the routes that name it */
+  delete(kind: Kind, name: string): Promise<boolean>;
+  /** How many of them were there. */
+  deleteAll(kind: Kind, names: readonly string[]): Promise<number>;
+  /** By name; not locked: hold the cluster by `get` to keep the set still. */
+  endpointsOf(cluster: string): Promise<readonly Stored<Endpoint>[]>;
+  routesOfListener(listener: string): Promise<readonly Stored<Route>[]>;
+  routesOfCluster(cluster: string): Promise<readonly Stored<Route>[]>;
+  /** Listeners whose socket would be this one or cover it. No other transaction can take the address until this one ends. */
+  listenersAt(address: string, port: number): Promise<readonly Listener[]>;
+}
+
+/** kind → name → the row as it is now, locked by us; undefined: it is not there. */
+type LockedRows = { readonly [K in Kind]: Map<string, StoredRow<K> | undefined> };
+
+/** The objects of one transaction, each row locked once and remembered, so that a look and a write cost two statements. */
+export class ObjectWrites implements WriteTx {
+  readonly #rows: LockedRows = { cluster: new Map(), endpoint: new Map(), listener: new Map(), route: new Map() };
+  /** `<kind> <name>` → what became of it. */
+  readonly #changes = new Map<string, RowChange>();
+
+  constructor(private readonly transaction: Transaction) {}
+
+  /** The net effect so far: an object that ended as it began is not in it. */
+  changes(): readonly RowChange[] {
+    return [...this.#changes.values()].filter(({ before, after }) => !isDeepStrictEqual(before, after));
+  }
+
+  async get<K extends Kind>(kind: K, name: string): Promise<Stored<ObjectKinds[K]> | undefined> {
+    await this.#lock(kind, [name]);
+    const row = this.#rows[kind].get(name);
+    return row && fromStoredRow(kind, row);
+  }
+
+  async share<K extends Kind>(kind: K, name: string): Promise<Stored<ObjectKinds[K]> | undefined> {
+    if (this.#rows[kind].get(name)) return this.get(kind, name);
+    const [row] = await this.#select(kind, "name = $2", [name], "for share");
+    return row && fromStoredRow(kind, row);
+  }
+
+  async insert<K extends Kind>(kind: K, object: ObjectKinds[K]): Promise<void> {
+    const row = jsonRow(kind, object);
+    await this.#lock(kind, [row.name]);
+    if (this.#rows[kind].get(row.name)) throw new AppError("already_exists", { kind, name: row.name });
+    await this.#write(kind, [row]);
+  }
+
+  async put<K extends Kind>(kind: K, object: ObjectKinds[K]): Promise<PutOutcome> {
+    const [outcome] = await this.putAll(kind, [object]);
+    assert(outcome);
+    return outcome;
+  }
+
+  async putAll<K extends Kind>(kind: K, objects: readonly ObjectKinds[K][]): Promise<readonly PutOutcome[]> {
+    const rows = objects.map((object) => jsonRow(kind, object));
+    const names = rows.map((row) => row.name);
+    assert.equal(new Set(names).size, names.length, "putAll takes each name once");
+    await this.#lock(kind, names);
+    const outcomes = rows.map((row): PutOutcome => {
+      const before = this.#rows[kind].get(row.name);
+      if (!before) return "created";
+      return isDeepStrictEqual(before.spec, row.spec) ? "unchanged" : "updated";
+    });
+    await this.#write(
+      kind,
+      rows.filter((_, at) => outcomes[at] !== "unchanged"),
+    );
+    return outcomes;
+  }
+
+  async delete(kind: Kind, name: string): Promise<boolean> {
+    return (await this.deleteAll(kind, [name])) > 0;
+  }
+
+  async deleteAll<K extends Kind>(kind: K, names: readonly string[]): Promise<number> {
+    // FOR UPDATE waits for writers whose foreign keys hold the row: what they wrote is then seen by the looks that follow.
+    const rows = await this.#select(kind, "name = any($2)", [names], "for update");
+    const present = rows.map((row) => row.name);
+    if (present.length === 0) return 0;
+    if (kind === "cluster" || kind === "listener") await this.#refuseInUse(kind, present);
+    if (kind === "cluster") {
+      const endpoints = await this.#select("endpoint", "cluster = any($2)", [present], "for update");
+      await this.#remove("endpoint", endpoints);
+    }
+    await this.#remove(kind, rows);
+    return present.length;
+  }
+
+  async endpointsOf(cluster: string): Promise<readonly Stored<Endpoint>[]> {
+    return (await this.#select("endpoint", "cluster = $2", [cluster])).map((row) => fromStoredRow("endpoint", row));
+  }
+
+  async routesOfListener(listener: string): Promise<readonly Stored<Route>[]> {
+    const named = "name in (select route from route_listeners where space = $1 and listener = $2)";
+    return (await this.#select("route", named, [listener])).map((row) => fromStoredRow("route", row));
+  }
+
+  async routesOfCluster(cluster: string): Promise<readonly Stored<Route>[]> {
+    const named = "name in (select route from route_clusters where space = $1 and cluster = $2)";
+    return (await this.#select("route", named, [cluster])).map((row) => fromStoredRow("route", row));
+  }
+
+  async listenersAt(address: string, port: number): Promise<readonly Listener[]> {
+    await this.transaction.query("select from write_locks where name = 'listener-ports' for update");
+    const rows = await this.#select("listener", "(spec->>'port')::int = $2", [port]);
+    return rows.map((row) => fromStoredRow("listener", row).object).filter((listener) => overlap(listener.address, address));
+  }
+
+  async #select<K extends Kind>(kind: K, condition: string, values: readonly unknown[], lock = ""): Promise<StoredRow<K>[]> {
+    const { table, columns } = objectTables[kind];
+    const text = `select ${columns.join(", ")}, revision from ${table} where space = $1 and ${condition} order by name ${lock}`;
+    return this.transaction.query<StoredRow<K>>(text, [space, ...values]);
+  }
+
+  async #lock(kind: Kind, names: readonly string[]): Promise<void> {
+    const rows = this.#rows[kind];
+    const unseen = names.filter((name) => !rows.has(name));
+    if (unseen.length === 0) return;
+    await this.#remember(kind, unseen);
+  }
+
+  async #remember<K extends Kind>(kind: K, names: readonly string[]): Promise<void> {
+    const found = await this.#select(kind, "name = any($2)", [names], "for no key update");
+    for (const name of names) this.#rows[kind].set(name, undefined);
+    for (const row of found) this.#rows[kind].set(row.name, row);
+  }
+
+  /** Inserts or updates rows that are locked, or known to be absent. */
+  async #write<K extends Kind>(kind: K, rows: readonly RowKinds[K][]): Promise<void> {
+    const { table, columns, references, fromRow } = objectTables[kind];
+    const locked = this.#rows[kind];
+    const names = columns.join(", ");
+    const created = rows
+      .filter((row) => !locked.get(row.name))
+      .map((row) => ({ ...row, revision: this.#firstRevision(kind, row.name) }));
+    const updated = rows.filter((row) => locked.get(row.name));
+    if (created.length > 0) {
+      await this.transaction.query(
+        `insert into ${table} (space, revision, ${names})
+         select $1, revision, ${names} from jsonb_to_recordset($2::jsonb) as created (revision bigint, name text, cluster text, spec jsonb) order by name`,
+        [space, JSON.stringify(created)],
+      );
+    }
+    if (updated.length > 0) {
+      await this.transaction.query(
+        `update ${table} as object set spec = updated.spec from jsonb_to_recordset($2::jsonb) as updated (name text, spec jsonb)
+          where object.space = $1 and object.name = updated.name`,
+        [space, JSON.stringify(updated)],
+      );
+    }
+    const named = (row: RowKinds[K] | undefined): References | undefined => row && references(fromRow(row));
+    const changes = rows.map((row) => ({
+      route: row.name,
+      before: named(locked.get(row.name)),
+      after: references(fromRow(row)),
+    }));
+    await writeReferences(this.transaction, changes);
+    for (const row of rows) {
+      const before = locked.get(row.name);
+      this.#record(kind, row.name, before, row.spec);
+      locked.set(row.name, { ...row, revision: before?.revision ?? this.#firstRevision(kind, row.name) });
+    }
+  }
+
+  /** Deletes rows that are locked FOR UPDATE. */
+  async #remove<K extends Kind>(kind: K, rows: readonly StoredRow<K>[]): Promise<void> {
+    if (rows.length === 0) return;
+    const names = rows.map((row) => row.name);
+    await this.transaction.query(`delete from ${objectTables[kind].table} where space = $1 and name = any($2)`, [space, names]);
+    for (const row of rows) {
+      this.#record(kind, row.name, row, undefined);
+      this.#rows[kind].set(row.name, undefined);
+    }
+  }
+
+  async #refuseInUse(kind: "cluster" | "listener", names: readonly string[]): Promise<void> {
+    const users = await this.transaction.query<{ name: string; route: string }>(
+      `select ${kind} as name, route from route_${kind}s where space = $1 and ${kind} = any($2) order by ${kind}, route limit ${maxUsersNamed}`,
+      [space, names],
+    );
+    const [first] = users;
+    if (!first) return;
+    throw new AppError("in_use", {
+      kind,
+      name: first.name,
+      routes: users.filter(({ name }) => name === first.name).map(({ route }) => route),
+    });
+  }
+
+  #record(
+    kind: Kind,
+    name: string,
+    before: { readonly spec: unknown; readonly revision: Revision } | undefined,
+    after: unknown,
+  ): void {
+    const key = `${kind} ${name}`;
+    const first = this.#changes.get(key) ?? { before: before?.spec, revision: before?.revision ?? 0 };
+    this.#changes.set(key, { kind, name, before: first.before, after, revision: first.revision });
+  }
+
+  /** A row removed and made again keeps its revision: when nothing changed in the end, its ETag is still right. */
+  #firstRevision(kind: Kind, name: string): Revision {
+    return this.#changes.get(`${kind} ${name}`)?.revision ?? 0;
+  }
+}
+
+/** The row as Postgres will give it back: without what is undefined. */
+function jsonRow<K extends Kind>(kind: K, object: ObjectKinds[K]): RowKinds[K] {
+  return JSON.parse(JSON.stringify(objectTables[kind].toRow(object)));
+}
+
+/** Whether two addresses of one port can't both be bound: the same one, or one of them is its family's wildcard. */
+function overlap(one: string, other: string): boolean {
+  if (one === other) return true;
+  if (one.includes(":") !== other.includes(":")) return false;
+  return [one, other].some((address) => address === "0.0.0.0" || address === "::");
+}

@@ -1,0 +1,60 @@
+// The one logger: JSON lines to stdout (12-factor: the platform keeps and routes them). Values that may be secrets never leave.
+// Every room takes a `Logger` and adds the facts it knows by `log.child({ replica, node, … })`: one field, one name, everywhere.
+import { type DestinationStream, pino, stdTimeFunctions } from "pino";
+
+/** `silent` writes nothing: for tests. */
+export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+/** As CHANCERY_LOG_LEVEL takes it. */
+export type LogLevel = (typeof logLevels)[number];
+
+/** Fields that a child logger may carry: whoever searches the log for one node or one revision finds all rooms. */
+export interface LogFields {
+  /** The room that speaks: store, snapshot, xds, status, api, app. */
+  readonly room?: string;
+  readonly replica?: string;
+  readonly revision?: number;
+  /** Id of an Envoy. */
+  readonly node?: string;
+  readonly gateway?: string;
+  /** Resource type: cluster, endpoint, listener, route. */
+  readonly type?: string;
+  readonly nonce?: string;
+  readonly requestId?: string;
+}
+
+type Write = (facts: object, message: string) => void;
+
+/** `log.info({ revision }, "sentence")`: facts first, then one sentence without values in it. Errors go under `err`. */
+export interface Logger {
+  readonly trace: Write;
+  readonly debug: Write;
+  readonly info: Write;
+  readonly warn: Write;
+  readonly error: Write;
+  readonly fatal: Write;
+  child(fields: LogFields): Logger;
+}
+
+/** Keys whose values are never written, at the top and up to two levels down. A database URL holds a password. */
+const secretKeys = ["authorization", "cookie", "password", "token", "secret", "databaseUrl", "migrationUrl", "connectionString"];
+const secretHeaders = ["set-cookie", "x-api-key", "proxy-authorization"].map((header) => `["${header}"]`);
+const secretPaths = [...secretKeys.map((key) => `.${key}`), ...secretHeaders].flatMap((path) => [
+  path.replace(/^\./, ""),
+  `*${path}`,
+  `*.*${path}`,
+]);
+
+/**
+ * The process's logger. `destination` is stdout unless a test reads the lines.
+ * Times are ISO 8601 in UTC, under `time`; levels are words, under `level`.
+ */
+export function createLogger(level: LogLevel, destination?: DestinationStream): Logger {
+  const options = {
+    level,
+    base: null, // No pid and host name: the platform adds what it needs; the replica is a field of ours.
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+    redact: { paths: secretPaths, censor: "[redacted]" },
+  };
+  return destination ? pino(options, destination) : pino(options);
+}

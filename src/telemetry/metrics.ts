@@ -1,0 +1,204 @@
+// Every metric of the process, in one table: what it counts, its unit (in the name), its labels. Prometheus text comes out at /metrics.
+// Typed by the table: a misspelt metric, or a missing or strange label, does not compile. Label values must come from small closed
+// sets (types, kinds, codes, limit names), never from names of nodes or objects: each value is a series kept for ever.
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+
+interface Definition {
+  readonly kind: "counter" | "gauge" | "histogram";
+  readonly labels: readonly string[];
+  readonly help: string;
+  /** Upper bounds of a histogram, in the unit of its name. */
+  readonly buckets?: readonly number[];
+}
+
+const quick = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const patient = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
+
+/** name without its prefix `chancery_` → definition. Counters end in `_total`, times are seconds, sizes are bytes. */
+export const metricTable = {
+  xds_streams_open: { kind: "gauge", labels: ["kind"], help: "Streams open now, by kind (ads-delta, ads-sotw, delta, sotw)." },
+  xds_streams_total: { kind: "counter", labels: ["kind"], help: "Streams opened." },
+  xds_streams_ended_total: {
+    kind: "counter",
+    labels: ["kind", "reason"],
+    help: "Streams ended, by reason (client, limit, stalled, age, shutdown, error).",
+  },
+  xds_responses_sent_total: { kind: "counter", labels: ["type"], help: "Discovery responses written, by resource type." },
+  xds_bytes_sent_total: { kind: "counter", labels: ["type"], help: "Bytes of discovery responses written, by resource type." },
+  xds_acks_total: { kind: "counter", labels: ["type"], help: "Responses that an Envoy acked." },
+  xds_nacks_total: { kind: "counter", labels: ["type"], help: "Responses that an Envoy refused." },
+  xds_requests_total: { kind: "counter", labels: ["type"], help: "Discovery requests read, acks and nacks among them." },
+  xds_requests_refused_total: {
+    kind: "counter",
+    labels: ["limit"],
+    help: "Requests and streams refused, by the limit that they met.",
+  },
+  xds_resources_refused: {
+    kind: "gauge",
+    labels: ["type"],
+    help: "Resources that some connected Envoy refuses now, each counted once per Envoy.",
+  },
+  xds_resources_held: {
+    kind: "gauge",
+    labels: ["type"],
+    help: "Resources kept back now until their clusters are ready, each counted once per Envoy.",
+  },
+  xds_resources_unanswered: {
+    kind: "gauge",
+    labels: ["type"],
+    help: "Resources sent and not answered in time, each counted once per Envoy.",
+  },
+  xds_push_seconds: {
+    kind: "histogram",
+    labels: [],
+    help: "From a published snapshot to its last stream written.",
+    buckets: quick,
+  },
+
+  snapshot_revision: { kind: "gauge", labels: [], help: "Revision that this replica serves." },
+  snapshot_build_seconds: { kind: "histogram", labels: [], help: "Building one snapshot from a change.", buckets: quick },
+  snapshot_load_seconds: { kind: "histogram", labels: [], help: "A full load of the state.", buckets: patient },
+  snapshot_translations_total: { kind: "counter", labels: ["type"], help: "Resources encoded." },
+  snapshot_failures_total: {
+    kind: "counter",
+    labels: ["reason"],
+    help: "Snapshots or resources that could not be built; the last good one stayed (load, translate, count).",
+  },
+  revision_lag: { kind: "gauge", labels: [], help: "Revisions committed in the database that this replica does not serve yet." },
+
+  store_query_seconds: {
+    kind: "histogram",
+    labels: ["query"],
+    help: "One statement, by the store's name for it.",
+    buckets: quick,
+  },
+  store_transaction_seconds: {
+    kind: "histogram",
+    labels: ["kind"],
+    help: "One transaction with its retries, by kind (write, load, feed, status).",
+    buckets: quick,
+  },
+  store_retries_total: { kind: "counter", labels: ["sqlstate"], help: "Transactions begun again after a conflict." },
+  store_errors_total: { kind: "counter", labels: ["code"], help: "Failures of the store, by error code." },
+  store_revisions_total: { kind: "counter", labels: [], help: "Revisions that this replica committed." },
+  feed_polls_total: { kind: "counter", labels: ["cause"], help: "Reads of the feed, by cause (timer, hint)." },
+  feed_hints_total: { kind: "counter", labels: ["channel"], help: "NOTIFY hints received, by channel." },
+  feed_histories_total: {
+    kind: "counter",
+    labels: [],
+    help: "Times that the database turned out to hold another history, and everything was read again.",
+  },
+
+  status_nodes: { kind: "gauge", labels: ["gateway_known"], help: "Envoys connected to this replica." },
+  status_flushes_total: {
+    kind: "counter",
+    labels: ["outcome"],
+    help: "Writes of the fleet's state to the database (ok, failed).",
+  },
+  status_rows_written_total: { kind: "counter", labels: ["table"], help: "Rows so written (nodes, sync)." },
+  status_evaluations_total: {
+    kind: "counter",
+    labels: [],
+    help: "Times that one node's answers were compared with what it owes.",
+  },
+  status_revisions_tracked: { kind: "gauge", labels: [], help: "Revisions whose spread over the fleet is followed." },
+  sync_waits_open: { kind: "gauge", labels: [], help: "Callers waiting for Envoys to answer." },
+  sync_waits_total: {
+    kind: "counter",
+    labels: ["state"],
+    help: "Waits that ended, by what they answered (acked, pending, refused).",
+  },
+  sync_wait_seconds: { kind: "histogram", labels: ["state"], help: "How long callers waited for Envoys.", buckets: patient },
+
+  api_request_seconds: {
+    kind: "histogram",
+    labels: ["method", "route", "status"],
+    help: "Admin API requests, by route pattern and status.",
+    buckets: quick,
+  },
+  api_requests_in_flight: { kind: "gauge", labels: [], help: "Admin API requests being answered." },
+
+  limit_hits_total: {
+    kind: "counter",
+    labels: ["limit"],
+    help: "Times that a limit was met, by its name (docs/configuration.md says what happens then).",
+  },
+  event_loop_delay_seconds: {
+    kind: "gauge",
+    labels: ["quantile"],
+    help: "Delay of the event loop since the last scrape (0.5, 0.99, 1).",
+  },
+  process_resident_memory_bytes: { kind: "gauge", labels: [], help: "Resident memory of the process." },
+  process_heap_used_bytes: { kind: "gauge", labels: [], help: "JavaScript heap in use." },
+  process_cpu_seconds_total: { kind: "counter", labels: [], help: "CPU time of the process, user and system." },
+  process_start_time_seconds: { kind: "gauge", labels: [], help: "When the process started, in seconds since the epoch." },
+} as const satisfies Record<string, Definition>;
+
+type Table = typeof metricTable;
+/** A name of the table, without its prefix. */
+export type MetricName = keyof Table;
+type NamesOf<K extends Definition["kind"]> = { [N in MetricName]: Table[N]["kind"] extends K ? N : never }[MetricName];
+/** Exactly the labels of the metric: `{}` for one without. */
+export type LabelsOf<N extends MetricName> = { readonly [L in Table[N]["labels"][number]]: string | number };
+/** Only ever goes up. */
+export type CounterName = NamesOf<"counter">;
+/** Goes up and down. */
+export type GaugeName = NamesOf<"gauge">;
+/** Counts in buckets. */
+export type HistogramName = NamesOf<"histogram">;
+
+/** What rooms write to. Synchronous and cheap (about 1 µs); never throws for a value that is a finite number. */
+export interface Metrics {
+  count<N extends CounterName>(name: N, labels: LabelsOf<N>, by?: number): void;
+  set<N extends GaugeName>(name: N, labels: LabelsOf<N>, value: number): void;
+  /** `value` in the unit of the name: seconds, not ms. */
+  observe<N extends HistogramName>(name: N, labels: LabelsOf<N>, value: number): void;
+  /** `read` runs before every scrape: for gauges that are cheaper to read than to keep. Returns the way to stop it. */
+  beforeScrape(read: () => void): () => void;
+  /** The whole registry as Prometheus text; give it with `contentType`. */
+  text(): Promise<string>;
+  readonly contentType: string;
+}
+
+type Instrument = Counter | Gauge | Histogram;
+
+function createInstrument(name: string, definition: Definition, registry: Registry): Instrument {
+  const common = { name: `chancery_${name}`, help: definition.help, labelNames: [...definition.labels], registers: [registry] };
+  switch (definition.kind) {
+    case "counter":
+      return new Counter(common);
+    case "gauge":
+      return new Gauge(common);
+    case "histogram":
+      return new Histogram({ ...common, buckets: [...(definition.buckets ?? quick)] });
+  }
+}
+
+/** A registry of its own: two control planes in one process (tests) never share a series. */
+export function createMetrics(): Metrics {
+  const registry = new Registry();
+  const counters = new Map<string, Counter>();
+  const gauges = new Map<string, Gauge>();
+  const histograms = new Map<string, Histogram>();
+  for (const [name, definition] of Object.entries(metricTable)) {
+    const instrument = createInstrument(name, definition, registry);
+    if (instrument instanceof Counter) counters.set(name, instrument);
+    else if (instrument instanceof Gauge) gauges.set(name, instrument);
+    else histograms.set(name, instrument);
+  }
+  const readers = new Set<() => void>();
+  return {
+    count: (name, labels, by = 1) => counters.get(name)?.inc(labels, by),
+    set: (name, labels, value) => gauges.get(name)?.set(labels, value),
+    observe: (name, labels, value) => histograms.get(name)?.observe(labels, value),
+    beforeScrape(read) {
+      readers.add(read);
+      return () => readers.delete(read);
+    },
+    text() {
+      for (const read of readers) read();
+      return registry.metrics();
+    },
+    contentType: registry.contentType,
+  };
+}

@@ -1,0 +1,35 @@
+// What the process itself says at each scrape: event loop delay, memory, CPU. Nothing runs between scrapes but Node's own sampler.
+// The event loop delay is the figure to watch: one replica is one core of JavaScript, and everything waits behind it.
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { Metrics } from "./metrics.js";
+
+/** Sampling step of the delay; delays shorter than this are not seen. */
+const resolutionMs = 10;
+const quantiles = [0.5, 0.99, 1] as const;
+
+/** Keeps the process metrics current. Returns the way to stop. */
+export function watchProcess(metrics: Metrics): () => void {
+  const delay = monitorEventLoopDelay({ resolution: resolutionMs });
+  delay.enable();
+  metrics.set("process_start_time_seconds", {}, Math.round(Date.now() / 1000 - process.uptime()));
+  let countedCpuSeconds = 0;
+  const stopReading = metrics.beforeScrape(() => {
+    for (const quantile of quantiles) {
+      // The sampler measures the time between two samples, so its own step is taken off.
+      const delayMs = Math.max(0, delay.percentile(quantile * 100) / 1e6 - resolutionMs);
+      metrics.set("event_loop_delay_seconds", { quantile }, Number.isFinite(delayMs) ? delayMs / 1000 : 0);
+    }
+    delay.reset();
+    const memory = process.memoryUsage();
+    metrics.set("process_resident_memory_bytes", {}, memory.rss);
+    metrics.set("process_heap_used_bytes", {}, memory.heapUsed);
+    const cpu = process.cpuUsage();
+    const cpuSeconds = (cpu.user + cpu.system) / 1e6;
+    metrics.count("process_cpu_seconds_total", {}, cpuSeconds - countedCpuSeconds);
+    countedCpuSeconds = cpuSeconds;
+  });
+  return () => {
+    stopReading();
+    delay.disable();
+  };
+}

@@ -1,0 +1,96 @@
+// Which clusters this Envoy can send traffic to, and from when on a removed one may go: the two halves of make before break.
+// In: what was sent and acked. Out: yes or no for decision.ts.
+import type { Seq } from "../snapshot/resource.js";
+import { formOf, type Known, knownBefore } from "./sent.js";
+import type { TypeStream } from "./type-stream.js";
+
+/** Acks remembered, newest last; older ones are longer ago than any grace. */
+const maxAcks = 256;
+
+export class ClusterReadiness {
+  /** Cluster → when it is warm, by the ack of its endpoints, ms. Emptied when the clusters themselves are acked. */
+  readonly #warmAt = new Map<string, number>();
+  /** When routes and listeners reached a Seq, ascending. */
+  readonly #acks: { readonly type: "listener" | "route"; readonly seq: Seq; readonly at: number }[] = [];
+
+  constructor(
+    private readonly clusters: TypeStream,
+    private readonly naming: readonly TypeStream[],
+    private readonly removalGraceMs: number,
+  ) {}
+
+  /**
+   * Ready: its own response is acked; or its endpoints are, and with active checks the time of a first round has passed since
+   * (risks §4: acks of clusters are withheld while any of them warms); and not refused.
+   */
+  isReady(name: string, now: number): boolean {
+    const exception = this.clusters.exceptions.get(name);
+    if (exception) return exception.has !== undefined;
+    const created = this.clusters.table.createdSeq(name);
+    if (created === undefined || created > this.clusters.sent) return false;
+    if (!this.clusters.pending().some((sent) => sent.added.has(name))) return true;
+    return (this.#warmAt.get(name) ?? Number.POSITIVE_INFINITY) <= now;
+  }
+
+  /** True when every cluster of the table is ready: the common case, told in O(1). */
+  isAllReady(): boolean {
+    return (
+      this.clusters.exceptions.size === 0 &&
+      this.clusters.sent === this.clusters.table.seq &&
+      this.clusters.pending().length === 0
+    );
+  }
+
+  endpointsAcked(names: Iterable<string>, delayMs: (cluster: string) => number, now: number): void {
+    if (this.clusters.pending().length === 0) return;
+    for (const name of names) if (!this.#warmAt.has(name)) this.#warmAt.set(name, now + delayMs(name));
+  }
+  clustersAcked(): void {
+    if (this.clusters.pending().length === 0) this.#warmAt.clear();
+  }
+  /** When the next cluster becomes warm by its endpoints' ack, ms; Infinity: none waits. */
+  nextWarmAt(now: number): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const at of this.#warmAt.values()) if (at > now) next = Math.min(next, at);
+    return next;
+  }
+
+  namingAcked(type: "listener" | "route", seq: Seq, now: number): void {
+    this.#acks.push({ type, seq, at: now });
+    while (this.#acks.length > maxAcks || (this.#acks[0]?.at ?? now) < now - this.removalGraceMs) this.#acks.shift();
+  }
+
+  /** From when on a cluster that nothing names any more may go; Infinity while a route or listener that the Envoy has may name it. */
+  removableAt(cluster: string, now: number): number {
+    const unreferenced = this.clusters.table.unreferencedSeq(cluster);
+    let at = now;
+    for (const stream of this.naming) {
+      if (!stream.subscription.isAsked) continue;
+      if (stream.acked < Math.min(unreferenced, stream.table.seq)) return Number.POSITIVE_INFINITY;
+      for (const { has } of stream.exceptions.values()) if (mayName(has, cluster)) return Number.POSITIVE_INFINITY;
+      // What is on its way has not replaced what was there.
+      for (const sent of stream.pending()) {
+        if (sent.frame.resources.some(({ name }) => mayName(knownBefore(sent.before, name, stream.table, sent.from), cluster)))
+          return Number.POSITIVE_INFINITY;
+      }
+      const ack = this.#acks.find(({ type, seq }) => type === stream.type && seq >= unreferenced);
+      if (ack && unreferenced > 0) at = Math.max(at, ack.at + this.removalGraceMs);
+    }
+    return at;
+  }
+
+  /** Everything that names clusters is acked as it is, and that for a grace: any removed cluster may go. */
+  isSettled(now: number): boolean {
+    const newest = this.#acks.at(-1);
+    if (newest && newest.at + this.removalGraceMs > now) return false;
+    return this.naming.every(
+      (stream) =>
+        !stream.subscription.isAsked ||
+        (stream.exceptions.size === 0 && stream.pending().length === 0 && stream.sent === stream.table.seq),
+    );
+  }
+}
+
+function mayName(has: Known, cluster: string): boolean {
+  return has === "unknown" || (formOf(has)?.clusters.includes(cluster) ?? false);
+}

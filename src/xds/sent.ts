@@ -1,0 +1,73 @@
+// What a stream remembers of what it sent, and of the resources that the Envoy does not have as the table says.
+import type { HttpRoute } from "../model/route.js";
+import type { Resource, Seq } from "../snapshot/resource.js";
+import type { ResourceTable } from "../snapshot/resource-table.js";
+import type { Narrowing } from "./narrowing.js";
+import type { Frame } from "./response.js";
+
+/** What the Envoy has of a name: a form that we know, nothing, or something that an earlier stream gave it. */
+export type Known = Resource | undefined | "unknown";
+
+/** name → what the Envoy had before, and for other names what the table had then; "table": that for all; "nothing": none of it. */
+export type Before = ReadonlyMap<string, Known> | "nothing" | "table";
+
+/** What the Envoy had of a name before a response that was sent when it was at `from`. */
+export function knownBefore(before: Before, name: string, table: ResourceTable, from: Seq): Known {
+  if (before === "nothing") return undefined;
+  return before !== "table" && before.has(name) ? before.get(name) : table.at(name, from);
+}
+
+/** A response without its answer. */
+export interface Sent {
+  readonly nonce: string;
+  readonly at: number;
+  /** main: brings the stream from `from` to `to`. trial: looks for the culprit of a refusal. repair: puts back what was there. */
+  readonly kind: "main" | "trial" | "repair";
+  readonly from: Seq;
+  readonly to: Seq;
+  /** Until it is answered, no more than up to here is acked: what waited as an exception may be older than `from`. */
+  readonly ackedUpTo: Seq;
+  readonly frame: Frame;
+  readonly before: Before;
+  /** Names that the Envoy did not have before: clusters among them are not ready until this is answered. */
+  readonly added: ReadonlySet<string>;
+  /** Names whose form is another than before, the added ones among them. */
+  readonly changed: ReadonlySet<string>;
+  /** How often it was looked at for want of an answer (node-stream.ts, "Clusters that Envoy keeps silent about"). */
+  looks: number;
+}
+
+export interface Refusal {
+  readonly hash: string;
+  readonly detail: string;
+  /** When the same bytes may go out again; Infinity: never. */
+  readonly retryAt: number;
+  readonly count: number;
+}
+
+/** A name for which the Envoy does not have what the table has. */
+export interface Exception {
+  /**
+   * stale: to be compared and sent. queued, trying: suspect of a refusal. refused: by the Envoy. held: waits for a cluster.
+   * removing: gone, but maybe still in use. unanswered: taken back, as the Envoy said nothing.
+   */
+  readonly state: "stale" | "queued" | "trying" | "refused" | "held" | "removing" | "unanswered";
+  readonly has: Known;
+  readonly at: number;
+  readonly refusal?: Refusal | undefined;
+  /** removing: when to look again, ms; and not before this time, whatever is acked. */
+  readonly dueAt?: number | undefined;
+  readonly notBefore?: number | undefined;
+  /** Of a RouteConfiguration: the forms that the Envoy refused, and the routes kept in an earlier form. */
+  readonly badForms?: ReadonlyMap<string, HttpRoute> | undefined;
+  readonly keptBack?: readonly string[] | undefined;
+  /** Of a RouteConfiguration on trial. */
+  readonly trial?:
+    | { readonly base: Resource; readonly before: Resource | undefined; readonly narrowing: Narrowing; readonly detail: string }
+    | undefined;
+}
+
+/** The form that we know the Envoy has, if any. */
+export function formOf(known: Known): Resource | undefined {
+  return known === "unknown" ? undefined : known;
+}

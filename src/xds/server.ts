@@ -1,0 +1,179 @@
+// The gRPC server of the control plane: services, limits, and the streams that are open.
+// In: connections of Envoys. Out: StreamCall for each, fed by PushLoop. Called by app.ts, after the first load (load, then listen).
+import { Server, ServerCredentials, type ServerDuplexStream, status } from "@grpc/grpc-js";
+import type { StreamKind } from "../model/node.js";
+import { type ResourceType, resourceTypes } from "../model/resource-type.js";
+import type { Snapshots } from "../snapshot/snapshots.js";
+import type { Fleet } from "../status/fleet.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Metrics } from "../telemetry/metrics.js";
+import { TokenBucket, type XdsLimits } from "./limits.js";
+import type { RefusalMemory } from "./node-stream.js";
+import { PushLoop } from "./push-loop.js";
+import { serveLoadReports, serveMetrics } from "./report-services.js";
+import { adsService, loadReportService, metricsService, typeServices } from "./services.js";
+import { type Call, type CallContext, StreamCall } from "./stream-call.js";
+
+export interface XdsServerOptions {
+  readonly snapshots: Snapshots;
+  readonly fleet: Pick<Fleet, "opened" | "closed" | "answered">;
+  readonly limits: XdsLimits;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly now?: () => number;
+}
+
+export interface XdsServer {
+  /** Starts to listen; `port` 0 takes a free one. @throws when the address can't be bound. */
+  listen(address: string): Promise<{ port: number }>;
+  /** Ends all streams, so that Envoys go to other replicas, and stops; what is left after `graceMs` is cut. */
+  close(graceMs: number): Promise<void>;
+  /** Open discovery streams. */
+  streamCount(): number;
+}
+
+/** Nodes whose refusals are remembered over reconnects; the one heard of longest ago is forgotten beyond it. */
+const maxRememberedNodes = 10_000;
+
+export function createXdsServer(options: XdsServerOptions): XdsServer {
+  return new GrpcXdsServer(options);
+}
+
+class GrpcXdsServer implements XdsServer {
+  readonly #server: Server;
+  readonly #loop: PushLoop;
+  readonly #admission: TokenBucket;
+  readonly #refusals = new Map<string, RefusalMemory>();
+  readonly #context: CallContext;
+  readonly #now: () => number;
+  readonly #stopFollowing: () => void;
+  readonly #open = new Set<StreamCall>();
+  #ordinal = 0;
+
+  constructor(private readonly options: XdsServerOptions) {
+    const { limits, metrics, fleet } = options;
+    this.#now = options.now ?? Date.now;
+    this.#admission = new TokenBucket(limits.newStreamsPerSecond, limits.newStreamBurst);
+    this.#loop = new PushLoop(metrics, this.#now, (call, now) => this.#onTick(call, now));
+    this.#stopFollowing = options.snapshots.onPublished((changed) => this.#loop.published(changed));
+    this.#context = {
+      snapshots: options.snapshots,
+      limits,
+      metrics,
+      log: options.log,
+      now: this.#now,
+      nextOrdinal: () => ++this.#ordinal,
+      refusalsOf: (node) => this.#refusalsOf(node),
+      opened: (call) => {
+        this.#loop.add(call);
+        if (call.stream) fleet.opened(call.stream);
+      },
+      answered: (call) => call.stream && fleet.answered(call.stream),
+      closed: (call) => this.#onClosed(call),
+    };
+    this.#server = new Server({
+      "grpc.max_concurrent_streams": limits.streamsPerConnection,
+      "grpc.max_receive_message_length": limits.maxRequestBytes,
+      "grpc.keepalive_time_ms": limits.keepaliveMs,
+      "grpc.keepalive_timeout_ms": limits.keepaliveTimeoutMs,
+    });
+    this.#addServices();
+  }
+
+  async listen(address: string): Promise<{ port: number }> {
+    const port = await new Promise<number>((resolve, reject) => {
+      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) =>
+        error ? reject(error) : resolve(bound),
+      );
+    });
+    return { port };
+  }
+
+  streamCount(): number {
+    return this.#open.size;
+  }
+
+  async close(graceMs: number): Promise<void> {
+    this.#stopFollowing();
+    const isDown = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    for (const call of [...this.#open]) call.end("shutdown");
+    const timer = setTimeout(() => this.#server.forceShutdown(), graceMs);
+    await isDown;
+    clearTimeout(timer);
+    this.#loop.close();
+  }
+
+  #addServices(): void {
+    this.#server.addService(adsService, {
+      streamAggregatedResources: (call: Call) => this.#accept(call, "ads-sotw", undefined),
+      deltaAggregatedResources: (call: Call) => this.#accept(call, "ads-delta", undefined),
+    });
+    for (const type of resourceTypes) {
+      this.#server.addService(typeServices[type], {
+        stream: (call: Call) => this.#accept(call, "sotw", type),
+        delta: (call: Call) => this.#accept(call, "delta", type),
+      });
+    }
+    this.#server.addService(loadReportService, {
+      streamLoadStats: (call: ServerDuplexStream<Buffer, Buffer>) => serveLoadReports(call),
+    });
+    this.#server.addService(metricsService, { streamMetrics: serveMetrics });
+  }
+
+  #accept(call: Call, kind: StreamKind, onlyType: ResourceType | undefined): void {
+    const { metrics } = this.options;
+    if (!this.#admission.take(this.#now())) {
+      metrics.count("limit_hits_total", { limit: "new_streams_per_second" });
+      metrics.count("xds_requests_refused_total", { limit: "new_streams_per_second" });
+      call.on("error", () => undefined);
+      call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: "limit met: new_streams_per_second; try again" });
+      return;
+    }
+    metrics.count("xds_streams_total", { kind });
+    this.#open.add(new StreamCall(call, kind, onlyType, this.#context));
+    this.#countOpen(kind);
+  }
+
+  #onClosed(call: StreamCall): void {
+    this.#open.delete(call);
+    this.#loop.remove(call);
+    if (call.stream) this.options.fleet.closed(call.stream);
+    this.#countOpen(call.kind);
+  }
+
+  #countOpen(kind: StreamKind): void {
+    let count = 0;
+    for (const call of this.#open) if (call.kind === kind) count += 1;
+    this.options.metrics.set("xds_streams_open", { kind }, count);
+  }
+
+  #onTick(call: StreamCall, now: number): void {
+    call.cutIfStalled(now);
+    const { streamMaxAgeMs } = this.options.limits;
+    if (streamMaxAgeMs === 0 || !call.stream || call.kind === "delta" || call.kind === "sotw") return;
+    // Spread over 80–120 % of the age by the stream's number, so that a fleet that came together does not go together.
+    const age = streamMaxAgeMs * (0.8 + ((call.stream.ordinal * 0.618_034) % 1) * 0.4);
+    const isIdle = pumpable(call) && now - call.openedAt > age;
+    if (isIdle) call.end("age");
+  }
+
+  #refusalsOf(node: string): RefusalMemory {
+    const known = this.#refusals.get(node) ?? new Map();
+    this.#refusals.delete(node);
+    this.#refusals.set(node, known);
+    for (const [oldest] of this.#refusals) {
+      if (this.#refusals.size <= maxRememberedNodes) break;
+      this.#refusals.delete(oldest);
+    }
+    return known;
+  }
+}
+
+/** Nothing is on its way to the Envoy: a change sent in the last moment would be lost for a reconnect. */
+function pumpable(call: StreamCall): boolean {
+  const types = call.stream?.types;
+  return (
+    types !== undefined &&
+    resourceTypes.every((type) => types[type].pending().length === 0 && types[type].sent === types[type].table.seq)
+  );
+}

@@ -1,0 +1,481 @@
+// One type on one stream: what was asked, what was sent, what was answered. The rules are the same in delta and state of the world;
+// only lists and versions differ.
+// In: requests and publications, through node-stream.ts. Out: frames. Its state is one Seq and the exceptions, not a map of all names.
+import type { ResourceType } from "../model/resource-type.js";
+import { hashOfVersion, type Resource, type Seq } from "../snapshot/resource.js";
+import { type ResourceTable, summand } from "../snapshot/resource-table.js";
+import { decide } from "./decision.js";
+import { NameSet } from "./name-set.js";
+import { placeholder } from "./placeholder.js";
+import { Refusals, type TrialWriter } from "./refusals.js";
+import { decodeNames, type Request } from "./request.js";
+import { deltaContent, type Frame, sotwContent, toFrame } from "./response.js";
+import { type Before, type Exception, formOf, type Known, knownBefore, type Refusal, type Sent } from "./sent.js";
+import { type Asked, sharedFrames, versionOf } from "./shared-frames.js";
+import type { StreamView } from "./stream-view.js";
+import { isListed, Subscription } from "./subscription.js";
+
+/** Responses without an answer, and nonces in use, that are remembered per type; the oldest is forgotten beyond it. */
+const maxPending = 256;
+
+/** What one pass over the names found to send. */
+interface Draft {
+  readonly before: Map<string, Known>;
+  readonly resources: Resource[];
+  readonly removed: string[];
+}
+
+export class TypeStream implements TrialWriter {
+  readonly subscription: Subscription;
+  readonly #refusals: Refusals;
+  #sent: Seq = 0;
+  #owed: Asked | undefined;
+  readonly #forced = new Set<string>();
+  #pending: Sent[] = [];
+  /** State of the world: the list must go out although the table did not change. */
+  #listDue = false;
+  /** State of the world: it must go out at once, as it takes a broken cluster back. */
+  #repairDue = false;
+  /** State of the world, after a reconnect with another version: what the Envoy has is not known until the list has gone out. */
+  #isStrange = false;
+  /** Name with an exception → where the stream stood before the first change that the Envoy lacks. */
+  readonly #heldFrom = new Map<string, Seq>();
+  /** Shared nonces that this stream has used → how often. */
+  readonly #nonces = new Map<string, number>();
+  #ownNonces = 0;
+
+  constructor(
+    readonly type: ResourceType,
+    readonly table: ResourceTable,
+    private readonly view: StreamView,
+  ) {
+    this.subscription = new Subscription(type);
+    this.#refusals = new Refusals(type, table, view, this);
+  }
+
+  get exceptions(): ReadonlyMap<string, Exception> {
+    return this.#refusals.exceptions;
+  }
+  /** State of the world, after a reconnect with another version: the Envoy may have what we don't know of. */
+  get isStrange(): boolean {
+    return this.#isStrange;
+  }
+  /** Everything up to here has gone out, apart from the exceptions. */
+  get sent(): Seq {
+    return this.#sent;
+  }
+  /** Everything up to here is answered, apart from the exceptions. */
+  get acked(): Seq {
+    let acked = this.#sent;
+    for (const sent of this.#pending) if (sent.kind === "main") acked = Math.min(acked, sent.ackedUpTo);
+    return this.#isStrange ? 0 : acked;
+  }
+  pending(): readonly Sent[] {
+    return this.#pending;
+  }
+
+  // ---- Requests ------------------------------------------------------------------------------------------------------
+
+  receive(request: Request, now: number): void {
+    const isFirst = !this.subscription.isAsked;
+    if (request.nonce !== "") this.#answer(request.nonce, request.refusal, now);
+    if (this.view.delta) {
+      this.#owe(this.subscription.updateDelta(request));
+      if (request.initialVersions.size > 0) this.#resume(request.initialVersions, now);
+    } else {
+      const { owed, isChanged } = this.subscription.updateSotw(request);
+      if (isFirst && request.version !== "") this.#resumeList(request.version, now);
+      else if (owed !== undefined) this.#owe(owed);
+      else if (isChanged && isListed(this.type)) this.#listDue = true;
+    }
+    if (request.unsubscribe.count > 0)
+      for (const name of decodeNames(request.unsubscribe))
+        if (!this.subscription.includes(name)) this.#refusals.exceptions.delete(name);
+  }
+
+  /** An Envoy that asks for everything but clusters has a broken one stuck in it: it gets them unasked, and `strangers` go (DESIGN §8). */
+  assumeAsked(strangers: Iterable<string>, now: number): void {
+    this.subscription.assumeWildcard();
+    this.#owed = "all";
+    for (const name of strangers) this.#refusals.exceptions.set(name, { state: "removing", has: "unknown", at: now, dueAt: now });
+  }
+
+  /** A refusal that this node gave on an earlier stream: the same bytes do not go out again. */
+  recall(name: string, refusal: Refusal, now: number): void {
+    this.#refusals.exceptions.set(name, { state: "refused", has: this.exceptions.get(name)?.has, at: now, refusal });
+  }
+
+  /** State of the world: these clusters the Envoy has in some form, as it asks for their endpoints. */
+  recallSeen(names: Iterable<string>): void {
+    for (const name of names) {
+      const exception = this.exceptions.get(name);
+      if (exception?.state !== "refused" || exception.has !== undefined) continue;
+      this.#refusals.exceptions.set(name, {
+        ...exception,
+        has: this.table.formOtherThan(name, exception.refusal?.hash ?? "") ?? "unknown",
+      });
+    }
+  }
+
+  /** These go out again although they did not change. */
+  force(names: Iterable<string>): void {
+    for (const name of names) if (this.subscription.includes(name)) this.#forced.add(name);
+  }
+
+  refuseUnseen(sent: Sent, names: readonly string[], now: number): void {
+    this.#refusals.refuseUnseen(sent, names, now);
+  }
+  putBack(sent: Sent, now: number): void {
+    this.#refusals.putBack(sent, now);
+  }
+
+  /** Delta reconnect: what the Envoy says it has is compared by hash; equal needs nothing. */
+  #resume(versions: ReadonlyMap<string, string>, now: number): void {
+    const names: Iterable<string> = this.subscription.isWildcard
+      ? new Set([...this.table.names(), ...versions.keys()])
+      : this.subscription.names;
+    const unanswered: string[] = [];
+    for (const name of names) {
+      const hash = hashOfVersion(versions.get(name) ?? "");
+      const current = this.table.get(name);
+      if (current && hash === current.hash) continue;
+      const has: Known = hash === "" ? undefined : (this.table.formWithHash(name, hash) ?? "unknown");
+      // It asks for something that neither side has, and waits to be told so.
+      if (!current && has === undefined) {
+        unanswered.push(name);
+        continue;
+      }
+      // What went while it was away may be in use there until its routes are up to date.
+      const notBefore = this.type === "cluster" && !current ? now + this.view.times.removalGraceMs : undefined;
+      this.#refusals.exceptions.set(name, { state: current ? "stale" : "removing", has, at: now, dueAt: notBefore, notBefore });
+    }
+    this.#owed = unanswered.length > 0 && !this.subscription.isWildcard ? NameSet.of(unanswered) : undefined;
+    this.#sent = this.table.seq;
+  }
+
+  /** State-of-the-world reconnect: one version for everything asked for. */
+  #resumeList(version: string, now: number): void {
+    const shared = sharedFrames(this.table);
+    if (hashOfVersion(version) === hashOfVersion(shared.version(this.subscription.asked))) {
+      this.#sent = this.table.seq;
+      return;
+    }
+    this.#isStrange = true;
+    this.#listDue = isListed(this.type);
+    if (!this.#listDue)
+      for (const name of this.subscription.names)
+        this.#refusals.exceptions.set(name, { state: "stale", has: "unknown", at: now });
+  }
+
+  #owe(asked: Asked | undefined): void {
+    if (asked === undefined || this.#owed === "all") return;
+    this.#owed = asked === "all" || !this.#owed ? asked : NameSet.of([...this.#owed, ...asked]);
+  }
+
+  #answer(nonce: string, refusal: string | undefined, now: number): void {
+    const index = this.#pending.findIndex((sent) => sent.nonce === nonce);
+    const sent = this.#pending[index];
+    if (!sent) return; // Stale, or answered already: what it asks for is read all the same.
+    // In state of the world only the newest answer counts; that of an earlier response may never come (risks §5).
+    if (this.view.delta) this.#pending.splice(index, 1);
+    else for (const earlier of this.#pending.splice(0, index + 1)) if (earlier !== sent) this.#refusals.supersede(earlier, now);
+    const isTaken = refusal === undefined || sent.kind === "repair";
+    if (refusal === undefined) this.#refusals.accept(sent, now);
+    else this.#refusals.refuse(sent, refusal, now);
+    if (isTaken) this.view.onAccepted(this.type, sent, now);
+    if (!this.view.delta && isListed(this.type) && sent.kind === "trial") this.#listDue = true;
+  }
+
+  // ---- Sending -------------------------------------------------------------------------------------------------------
+
+  /** Sends what is due, if anything may go now. */
+  pump(now: number): void {
+    if (!this.subscription.isAsked) return;
+    if (!this.#repairDue) this.#refusals.pump(now);
+    const blocking = this.view.delta ? this.#pending.findLast((sent) => sent.kind === "main") : this.#pending.at(-1);
+    if (blocking && !this.#repairDue && now - blocking.at < this.view.times.inFlightOverrideMs) return;
+    if (!this.#isShared(now)) this.#sendOwn(now);
+    else if (this.view.delta) this.#sendSharedDelta(now);
+    else this.#sendSharedSotw(now);
+  }
+
+  /** When `pump` may have something to do without a request or a publication, ms; Infinity: never. */
+  wakeAt(): number {
+    let at = Number.POSITIVE_INFINITY;
+    const isDue =
+      this.#sent < this.table.seq ||
+      this.#owed !== undefined ||
+      this.#forced.size > 0 ||
+      this.#listDue ||
+      this.#refusals.isQueued;
+    const newest = this.#pending.at(-1);
+    if (isDue && newest) at = newest.at + this.view.times.inFlightOverrideMs;
+    for (const { state, refusal, dueAt } of this.exceptions.values()) {
+      if (state === "refused" || state === "unanswered") at = Math.min(at, refusal?.retryAt ?? at);
+      else if (state === "removing") at = Math.min(at, dueAt ?? at);
+    }
+    return at;
+  }
+
+  #isShared(now: number): boolean {
+    if (this.exceptions.size > 0 || this.#forced.size > 0 || this.#isStrange || this.#listDue) return false;
+    if (this.type === "cluster") return this.table.removedSeq <= this.#sent || this.view.isSettled(now);
+    return this.type === "endpoint" || this.view.isAllReady();
+  }
+
+  #sendSharedDelta(now: number): void {
+    const frames = sharedFrames(this.table);
+    const from = this.#sent;
+    const owed = this.#owed;
+    if (owed !== undefined) {
+      this.#owed = undefined;
+      // What was asked for before may have changed meanwhile: then `sent` stays, and the next pump brings that.
+      if (owed === this.subscription.asked) this.#sent = this.table.seq;
+      return this.#write("main", frames.deltaFull(owed), "nothing", from, now);
+    }
+    const frame = frames.deltaChanges(from, this.subscription.asked);
+    if (frame === "lost") return this.view.giveUp("lag");
+    this.#sent = this.table.seq;
+    if (frame) this.#write("main", frame, "table", from, now);
+  }
+
+  #sendSharedSotw(now: number): void {
+    const frames = sharedFrames(this.table);
+    const from = this.#sent;
+    const owed = this.#owed;
+    if (owed === undefined && from === this.table.seq) return;
+    const { asked } = this.subscription;
+    const frame = isListed(this.type)
+      ? frames.sotwList(from, asked)
+      : owed !== undefined
+        ? frames.sotwNames(owed, asked)
+        : frames.sotwChanges(from, asked);
+    if (frame === "lost") return this.view.giveUp("lag");
+    this.#owed = undefined;
+    if (owed === undefined || isListed(this.type) || owed === asked) this.#sent = this.table.seq;
+    if (frame) this.#write("main", frame, owed === undefined ? "table" : "nothing", from, now);
+  }
+
+  /** The path for a stream with exceptions: each name is decided for itself. */
+  #sendOwn(now: number): void {
+    const changed = this.table.changedSince(this.#sent);
+    if (!changed) return this.view.giveUp("lag");
+    if (this.#isHeldBack(now)) return;
+    const owed = this.#owed;
+    const mustAnswer = new Set([...this.#forced, ...(owed === "all" ? this.table.names() : (owed ?? []))]);
+    const names = new Set([
+      ...changed.filter((name) => this.subscription.includes(name)),
+      ...mustAnswer,
+      ...this.exceptions.keys(),
+    ]);
+    const draft: Draft = { before: new Map(), resources: [], removed: [] };
+    for (const name of [...names].sort())
+      this.#decideOne(name, mustAnswer.has(name), owed !== undefined && !this.#forced.has(name), draft, now);
+    const from = this.#fromOf(draft, names);
+    this.#sent = this.table.seq;
+    this.#owed = undefined;
+    this.#forced.clear();
+    // Nothing at all is an answer too: without it, an Envoy of a gateway without listeners never goes live.
+    const isEmptyAnswer = owed === "all" && this.table.names().length === 0 && this.exceptions.size === 0;
+    if (this.view.delta) this.#writeDelta(draft, isEmptyAnswer, from, now);
+    else this.#writeSotw(draft, mustAnswer, isEmptyAnswer, from, now);
+  }
+
+  /** Where the stream stands until the draft is answered: before the oldest change that it brings, also one that was held back. */
+  #fromOf(draft: Draft, names: Iterable<string>): Seq {
+    const from = draft.resources.reduce((oldest, { name }) => Math.min(oldest, this.#heldFrom.get(name) ?? oldest), this.#sent);
+    for (const name of names) {
+      if (!this.exceptions.has(name)) this.#heldFrom.delete(name);
+      else if (!this.#heldFrom.has(name)) this.#heldFrom.set(name, this.#sent);
+    }
+    return from;
+  }
+
+  /** State of the world after a reconnect: what a list lacks is gone at once, so it waits until all of it is known and may go. */
+  #isHeldBack(now: number): boolean {
+    if (!this.#isStrange) return false;
+    if (this.type === "cluster") return !this.view.knowsClusters(now);
+    return this.type === "listener" && this.table.resources().some((resource) => this.view.unready(resource.clusters).length > 0);
+  }
+
+  #decideOne(name: string, mustAnswer: boolean, isNew: boolean, draft: Draft, now: number): void {
+    const exception = this.exceptions.get(name);
+    const current = this.table.get(name);
+    const isUnknown = this.#isStrange && this.type === "cluster" && this.view.isSeen(name);
+    // Of what it has, the form before this one is the best guess: needed only to put it back.
+    const has: Known = exception
+      ? exception.has
+      : isUnknown
+        ? (this.table.formOtherThan(name, current?.hash ?? "") ?? "unknown")
+        : isNew && mustAnswer
+          ? undefined
+          : this.table.at(name, this.#sent);
+    const decision = decide({ type: this.type, name, current, has, exception }, this.view, this.view.snapshots, now);
+    if (decision.exception) this.#refusals.exceptions.set(name, decision.exception);
+    else this.#refusals.exceptions.delete(name);
+    if (decision.send === "nothing" && !mustAnswer) return;
+    draft.before.set(name, has);
+    if (decision.send === "remove") draft.removed.push(name);
+    else if (decision.send !== "nothing") draft.resources.push(decision.send);
+    else {
+      const form = decision.exception ? formOf(decision.exception.has) : current;
+      if (form) draft.resources.push(form);
+      else if (!current || this.type === "endpoint") draft.removed.push(name);
+    }
+  }
+
+  #writeDelta({ before, resources, removed }: Draft, isEmptyAnswer: boolean, from: Seq, now: number): void {
+    if (resources.length + removed.length === 0 && !isEmptyAnswer) return;
+    this.#write(
+      "main",
+      toFrame(deltaContent(this.type, String(this.table.revision), resources, removed), this.#ownNonce()),
+      before,
+      from,
+      now,
+    );
+  }
+
+  #writeSotw(
+    { before, resources, removed }: Draft,
+    mustAnswer: ReadonlySet<string>,
+    isEmptyAnswer: boolean,
+    from: Seq,
+    now: number,
+  ): void {
+    const isList = isListed(this.type);
+    for (const [name, { has }] of this.exceptions) if (!before.has(name)) before.set(name, has);
+    const isChanged = resources.length + removed.length > 0;
+    // A list that only takes things back is a repair: a refusal of it is a late one, of what it takes back (risks §5).
+    const kind = isList && !isChanged && !this.#isStrange ? "repair" : "main";
+    const isDue = isChanged || isEmptyAnswer || (isList && this.#listDue);
+    [this.#listDue, this.#repairDue, this.#isStrange] = [false, false, false];
+    const listed = isList
+      ? this.#effective()
+      : [...resources, ...removed.filter((name) => mustAnswer.has(name)).flatMap((name) => placeholder(this.type, name) ?? [])];
+    if (!isDue || (!isList && listed.length === 0)) return;
+    this.#write(
+      kind,
+      toFrame(sotwContent(this.type, this.#effectiveVersion(), listed, removed), this.#ownNonce()),
+      before,
+      from,
+      now,
+    );
+  }
+
+  sendTrial(resources: readonly Resource[], before: ReadonlyMap<string, Known>, now: number): void {
+    const content = this.view.delta
+      ? deltaContent(this.type, "trial", resources, [])
+      : sotwContent(this.type, this.#effectiveVersion(), isListed(this.type) ? this.#effective() : resources, []);
+    this.#write("trial", toFrame(content, this.#ownNonce()), before, this.#sent, now);
+    if (this.type === "cluster") this.view.forceEndpoints(resources.map((resource) => resource.name));
+  }
+
+  sendRepair(resources: readonly Resource[], removed: readonly string[], now: number): void {
+    this.#write(
+      "repair",
+      toFrame(deltaContent(this.type, "repair", resources, removed), this.#ownNonce()),
+      "table",
+      this.#sent,
+      now,
+    );
+    if (this.type === "cluster") this.view.forceEndpoints(resources.map((resource) => resource.name));
+  }
+
+  owe(names: readonly string[]): void {
+    if (isListed(this.type)) [this.#listDue, this.#repairDue] = [true, true];
+    else for (const name of names) this.#forced.add(name);
+    if (this.type === "cluster") this.view.forceEndpoints(names);
+  }
+
+  /** State of the world: the list as this Envoy should have it now, its exceptions in their place. */
+  #effective(): Resource[] {
+    const names = new Set([...this.table.names(), ...this.exceptions.keys()]);
+    return [...names]
+      .filter((name) => this.subscription.includes(name))
+      .sort()
+      .flatMap((name) => {
+        const exception = this.exceptions.get(name);
+        if (!exception || exception.state === "trying") return this.table.get(name) ?? [];
+        if (exception.has !== "unknown") return exception.has ?? [];
+        // Left out, it would be gone from an Envoy that may use it.
+        return this.table.formOtherThan(name, exception.refusal?.hash ?? "") ?? this.table.get(name) ?? [];
+      });
+  }
+
+  /** The version of what the Envoy has after the response: the table's own when there is no exception. */
+  #effectiveVersion(): string {
+    const sum =
+      this.exceptions.size === 0
+        ? sharedFrames(this.table).sum(this.subscription.asked)
+        : BigInt.asUintN(
+            64,
+            this.#effective().reduce((total, resource) => total + summand(resource), 0n),
+          );
+    return versionOf(sum, this.table.revision);
+  }
+
+  #ownNonce(): string {
+    this.#ownNonces += 1;
+    return `own.${this.#ownNonces}`;
+  }
+
+  #write(kind: Sent["kind"], frame: Frame, before: Before, from: Seq, now: number): void {
+    const repeats = this.#nonces.get(frame.nonce) ?? 0;
+    this.#nonces.set(frame.nonce, repeats + 1);
+    // The last of two nonce fields counts, so a shared frame gets a nonce of its own by adding one.
+    const unique =
+      repeats === 0
+        ? frame
+        : toFrame({ body: frame.bytes, resources: frame.resources, removed: frame.removed }, `${frame.nonce}.${repeats}`);
+    const news =
+      typeof before === "string" ? sharedNews(frame, before, this.table, from) : newsOf(frame, before, this.table, from);
+    const isOwn = kind === "main" && typeof before !== "string";
+    const ackedUpTo = isOwn
+      ? [...frame.resources.map(({ name }) => name), ...frame.removed]
+          .filter((name) => before.has(name))
+          .reduce((least, name) => Math.min(least, this.table.seqOf(name) - 1), from)
+      : from;
+    this.#pending.push({
+      nonce: unique.nonce,
+      at: now,
+      kind,
+      from,
+      to: this.#sent,
+      ackedUpTo,
+      frame: unique,
+      before,
+      ...news,
+      looks: 0,
+    });
+    if (this.#pending.length > maxPending) this.#pending.shift();
+    for (const oldest of this.#nonces.keys()) {
+      if (this.#nonces.size <= maxPending) break;
+      this.#nonces.delete(oldest);
+    }
+    this.view.write(this.type, unique, news.changed);
+  }
+}
+
+/** What a frame brings that was not there, or not in this form. */
+type News = Pick<Sent, "added" | "changed">;
+
+function newsOf(frame: Frame, before: Before, table: ResourceTable, from: Seq): News {
+  const added = new Set<string>();
+  const changed = new Set<string>();
+  for (const { name, hash } of frame.resources) {
+    const known = knownBefore(before, name, table, from);
+    if (known === undefined) added.add(name);
+    if (formOf(known)?.hash !== hash) changed.add(name);
+  }
+  return { added, changed };
+}
+
+/** A frame that many streams share is looked through once. */
+const newsOfShared = new WeakMap<Frame, News>();
+function sharedNews(frame: Frame, before: Before, table: ResourceTable, from: Seq): News {
+  const known = newsOfShared.get(frame);
+  if (known) return known;
+  const news = newsOf(frame, before, table, from);
+  newsOfShared.set(frame, news);
+  return news;
+}

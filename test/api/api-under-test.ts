@@ -1,0 +1,95 @@
+// A whole admin API on a database of its own, without Envoys: real store, real HTTP. In: how the fleet answers.
+// Out: calls, and the store behind. Called by the tests of test/api/.
+
+import type { ApiLimits } from "../../src/api/context.js";
+import { createApi as createServer } from "../../src/api/server.js";
+import type { NodeView } from "../../src/status/node-view.js";
+import type { Sync } from "../../src/status/sync.js";
+import { createStore, type Store } from "../../src/store/store.js";
+import { createLogger } from "../../src/telemetry/logger.js";
+import { createMetrics } from "../../src/telemetry/metrics.js";
+import { type Api, createApi } from "../support/api-client.js";
+import { freshDatabase } from "../support/postgres.js";
+
+export interface FleetStub {
+  /** Answers waits; default: acked at once. */
+  waitSync: (revision: number, timeoutMs: number, signal?: AbortSignal) => Promise<Sync>;
+  nodes: readonly NodeView[];
+}
+
+export interface ApiUnderTest {
+  readonly api: Api;
+  readonly store: Store;
+  readonly databaseUrl: string;
+  readonly fleet: FleetStub;
+  readonly readiness: { ready: boolean; revision: number; waitingFor: string[] };
+  close(): Promise<void>;
+}
+
+export const synced = (revision: number, state: Sync["state"], more: Partial<Sync> = {}): Sync => ({
+  revision,
+  state,
+  gateways: {},
+  replicasBehind: [],
+  ...more,
+});
+
+export interface ApiUnderTestOptions {
+  /** Default: a fresh one. */
+  readonly databaseUrl?: string;
+  readonly limits?: Partial<ApiLimits>;
+  readonly connectTimeoutMs?: number;
+  readonly queryTimeoutMs?: number;
+}
+
+export async function startApi(options: ApiUnderTestOptions = {}): Promise<ApiUnderTest> {
+  const databaseUrl = options.databaseUrl ?? (await freshDatabase()).url;
+  const log = createLogger("silent");
+  const { connectTimeoutMs = 5_000, queryTimeoutMs = 10_000 } = options;
+  const store = await createStore({
+    databaseUrl,
+    notify: false,
+    apiPoolSize: 8,
+    feedPoolSize: 2,
+    connectTimeoutMs,
+    queryTimeoutMs,
+    log,
+  });
+  const fleet: FleetStub = { waitSync: async (revision) => synced(revision, "acked"), nodes: [] };
+  const readiness = { ready: true, revision: 0, waitingFor: [] as string[] };
+  const server = await createServer({
+    store,
+    fleet: {
+      waitSync: (revision, timeoutMs, signal) => fleet.waitSync(revision, timeoutMs, signal),
+      nodes: async (filter = {}) => {
+        const found = fleet.nodes.filter(
+          (node) => (filter.gateway === undefined || node.gateway === filter.gateway) && node.id > (filter.after ?? ""),
+        );
+        return { items: found.slice(0, filter.limit), partial: false };
+      },
+      node: async (id) => fleet.nodes.find((node) => node.id === id),
+    },
+    ready: () => readiness,
+    metrics: createMetrics(),
+    log,
+    ...(options.limits ? { limits: options.limits } : {}),
+  });
+  const port = await server.listen({ host: "127.0.0.1", port: 0 });
+  return {
+    api: createApi(`http://127.0.0.1:${port}`),
+    store,
+    databaseUrl,
+    fleet,
+    readiness,
+    async close() {
+      await server.close();
+      await store.close();
+    },
+  };
+}
+
+/** The problems of a refused call, as `code pointer`, sorted. */
+export function faults(body: unknown): readonly string[] {
+  if (typeof body !== "object" || body === null || !("errors" in body) || !Array.isArray(body.errors)) return [];
+  return body.errors.map((error: { code: string; pointer: string }) => `${error.code} ${error.pointer}`).sort();
+}

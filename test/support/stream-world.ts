@@ -1,0 +1,252 @@
+// A control plane without sockets or a database: the real snapshots and the real stream machine, a clock moved by hand, and fake Envoys.
+// In: changes of a small model. Out: what the Envoys have. For tests of snapshot/ and xds/.
+import type { Cluster } from "../../src/model/cluster.js";
+import { DesiredState } from "../../src/model/desired-state.js";
+import type { Endpoint } from "../../src/model/endpoint.js";
+import type { Listener } from "../../src/model/listener.js";
+import type { resourceTypes } from "../../src/model/resource-type.js";
+import type { Change } from "../../src/model/revision.js";
+import type { HttpRoute, Route } from "../../src/model/route.js";
+import { Snapshots } from "../../src/snapshot/snapshots.js";
+import { NodeStream, type RefusalMemory } from "../../src/xds/node-stream.js";
+import type { PushTimes } from "../../src/xds/stream-view.js";
+import { FakeEnvoy } from "./fake-envoy.js";
+
+export const times: PushTimes = {
+  inFlightOverrideMs: 5_000,
+  refusalRetryMs: 30_000,
+  maxRefusalRetryMs: 300_000,
+  unseenClusterMs: 2_000,
+  clusterlessMs: 1_000,
+  removalGraceMs: 3_000,
+};
+
+export const cluster = (name: string, connectTimeoutMs = 1_000): Cluster => ({
+  name,
+  protocol: "http",
+  connectTimeoutMs,
+  loadBalancing: { policy: "round-robin" },
+  healthChecks: [],
+  outlierDetection: undefined,
+  circuitBreakers: { maxConnections: 1, maxPendingRequests: 1, maxRequests: 1, maxRetries: 1 },
+});
+
+export const endpoint = (clusterName: string, port: number): Endpoint => ({
+  cluster: clusterName,
+  address: "127.0.0.1",
+  port,
+  weight: 1,
+  region: "",
+  zone: "",
+  priority: 0,
+  enabled: true,
+});
+
+export const httpListener = (name: string, port: number): Listener => ({
+  name,
+  address: "127.0.0.1",
+  port,
+  protocol: "http",
+  gateways: ["edge"],
+  idleTimeoutMs: 0,
+  trustedHops: 0,
+});
+export const tcpListener = (name: string, port: number): Listener => ({
+  name,
+  address: "127.0.0.1",
+  port,
+  protocol: "tcp",
+  gateways: ["edge"],
+});
+
+export const httpRoute = (name: string, listener: string, path: string, clusters: readonly string[]): HttpRoute => ({
+  protocol: "http",
+  name,
+  priority: 0,
+  listeners: [listener],
+  hosts: [],
+  match: { path: { kind: "exact", value: path }, methods: [], headers: [], query: [], cookies: [] },
+  action: {
+    kind: "forward",
+    backends: clusters.map((clusterName) => ({ cluster: clusterName, weight: 1 })),
+    timeoutMs: 0,
+    retry: undefined,
+    rewritePrefix: undefined,
+    rewriteHost: undefined,
+    upgrades: [],
+    sticky: undefined,
+    hashOn: [],
+  },
+});
+
+export const tcpRoute = (name: string, listener: string, clusters: readonly string[]): Route => ({
+  protocol: "tcp",
+  name,
+  listener,
+  sni: [],
+  backends: clusters.map((clusterName) => ({ cluster: clusterName, weight: 1 })),
+  hashOnSourceIp: false,
+  idleTimeoutMs: 0,
+  split: "endpoints",
+});
+
+export class StreamWorld {
+  now = 1_000_000;
+  snapshots: Snapshots;
+  readonly envoy: FakeEnvoy;
+  stream: NodeStream;
+  /** What was written since the start, newest last: type and names. */
+  readonly written: { readonly type: string; readonly names: readonly string[]; readonly removed: readonly string[] }[] = [];
+  readonly #state = new DesiredState();
+  #revision = 0;
+  restarts = 0;
+  #refusals: RefusalMemory = new Map();
+  #isBlocked = false;
+
+  constructor(
+    readonly delta: boolean,
+    private readonly pushTimes: PushTimes = times,
+  ) {
+    this.snapshots = this.#newSnapshots();
+    this.envoy = new FakeEnvoy(delta);
+    this.stream = this.#open();
+  }
+
+  get state(): DesiredState {
+    return this.#state;
+  }
+
+  /** Commits one revision: what each object is after it, undefined: gone. */
+  commit(...changes: Change[]): number {
+    this.#revision += 1;
+    const committed = { revision: this.#revision, id: `id-${this.#revision}`, changes };
+    this.#state.apply(committed);
+    this.snapshots.apply([committed]);
+    this.stream.pump(this.now);
+    return this.#revision;
+  }
+
+  put(kind: "cluster", after: Cluster): Change;
+  put(kind: "endpoint", after: Endpoint): Change;
+  put(kind: "listener", after: Listener): Change;
+  put(kind: "route", after: Route): Change;
+  put(kind: Change["kind"], after: Cluster | Endpoint | Listener | Route): Change {
+    const name =
+      "cluster" in after && "weight" in after
+        ? `${after.cluster}/${after.address}:${after.port}`
+        : "name" in after
+          ? after.name
+          : "";
+    return { kind, name, before: this.#find(kind, name), after } as Change;
+  }
+  remove(kind: Change["kind"], name: string): Change {
+    return { kind, name, before: this.#find(kind, name), after: undefined } as Change;
+  }
+
+  /** The Envoy reads everything that was sent, and what that brings, until both are quiet. */
+  settle(maxSteps = 1_000): void {
+    for (let i = 0; i < maxSteps && this.envoy.step(this.now); i++);
+  }
+
+  /** Time goes by, in the steps in which something wants to happen. */
+  pass(ms: number): void {
+    const end = this.now + ms;
+    for (let i = 0; i < 1_000; i++) {
+      const at = this.stream.wakeAt(this.now);
+      const removal = this.snapshots.removeRetired();
+      const next = Math.min(at, removal ?? Number.POSITIVE_INFINITY);
+      if (next > end) break;
+      this.now = Math.max(next, this.now + 1);
+      this.snapshots.removeRetired();
+      this.stream.pump(this.now);
+      this.settle();
+    }
+    this.now = end;
+    this.snapshots.removeRetired();
+    this.stream.pump(this.now);
+    this.settle();
+  }
+
+  /** The peer stops or goes on reading. */
+  block(isBlocked: boolean): void {
+    this.#isBlocked = isBlocked;
+    if (!isBlocked) this.stream.pump(this.now);
+  }
+
+  reconnect(): void {
+    this.snapshots.release(this.stream.snapshot);
+    this.stream = this.#open();
+  }
+
+  /** Another process, with an empty memory, loads the state and takes the Envoy over. */
+  restart(): void {
+    this.restarts += 1;
+    this.#refusals = new Map();
+    this.snapshots = this.#newSnapshots();
+    this.stream = this.#open();
+  }
+
+  /** What the Envoy should have, by name, for one type; compared by content. */
+  wanted(type: (typeof resourceTypes)[number]): string[] {
+    return this.stream.snapshot.tables[type].names().sort();
+  }
+
+  #find(kind: Change["kind"], name: string) {
+    switch (kind) {
+      case "cluster":
+        return this.#state.clusters.get(name);
+      case "listener":
+        return this.#state.listeners.get(name);
+      case "route":
+        return this.#state.routes.get(name);
+      case "endpoint":
+        return this.#state.endpoints.get(name.split("/")[0] ?? "")?.get(name.split("/")[1] ?? "");
+    }
+  }
+
+  #newSnapshots(): Snapshots {
+    const snapshots = new Snapshots({
+      removalGraceMs: this.pushTimes.removalGraceMs,
+      now: () => this.now,
+      onFault: ({ error }) => {
+        throw error;
+      },
+    });
+    const copy = DesiredState.from({
+      revision: this.#revision,
+      id: `id-${this.#revision}`,
+      clusters: [...this.#state.clusters.values()],
+      listeners: [...this.#state.listeners.values()],
+      routes: [...this.#state.routes.values()],
+      endpoints: [...this.#state.endpoints.values()].flatMap((ofCluster) => [...ofCluster.values()]),
+    });
+    snapshots.load(copy);
+    return snapshots;
+  }
+
+  #open(): NodeStream {
+    const snapshot = this.snapshots.acquire("edge", "ads");
+    const stream = new NodeStream({
+      node: { id: "edge-1", gateway: "edge", region: "", zone: "", envoyVersion: "1.40.0" },
+      kind: this.delta ? "ads-delta" : "ads-sotw",
+      snapshot,
+      snapshots: this.snapshots,
+      times: this.pushTimes,
+      sink: {
+        isBlocked: () => this.#isBlocked,
+        write: (type, frame) => {
+          this.written.push({ type, names: frame.resources.map(({ name }) => name), removed: frame.removed });
+          this.envoy.deliver(frame);
+        },
+        giveUp: (reason) => {
+          throw new Error(`gave up: ${reason}`);
+        },
+      },
+      refusals: this.#refusals,
+      openedAt: this.now,
+      ordinal: 1,
+    });
+    this.envoy.connect(stream, this.now);
+    return stream;
+  }
+}
