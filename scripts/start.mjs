@@ -81,18 +81,28 @@ async function prepare() {
   if ("missing" in envoy) console.log(`${envoy.missing}\n`);
 }
 
-/** npm passes signals on, but not its own violent end: then nobody is left to stop us. */
-function followParent() {
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** npm passes signals on, but not its own violent end: then nobody is left to stop us. Between npm and us there may be a shell. */
+function followParents() {
   if (process.env.npm_lifecycle_event === undefined) return;
-  const parent = process.ppid;
+  const grandparent = Number(spawnSync("ps", ["-o", "ppid=", "-p", String(process.ppid)], { encoding: "utf8" }).stdout);
+  const parents = [process.ppid, grandparent].filter((pid) => pid > 1);
   setInterval(() => {
-    if (process.ppid !== parent) process.kill(process.pid, "SIGTERM");
+    if (!parents.every(isAlive)) process.kill(process.pid, "SIGTERM");
   }, 1000).unref();
 }
 
 try {
   await prepare();
-  followParent();
+  followParents();
   process.argv = [process.argv[0], mainScript, "up", ...process.argv.slice(2)];
   // In this process, not in a child: Ctrl-C then reaches one process, which stops all others in order.
   await import(pathToFileURL(mainScript).href);

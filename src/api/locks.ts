@@ -22,7 +22,7 @@ async function shareAll<K extends Kind>(tx: WriteTx, kind: K, names: readonly st
 
 /** An L4 listener takes few routes, and two writers could each be "the only one": so its writers hold it alone. */
 async function lockListeners(tx: WriteTx, names: readonly string[], alone: boolean): Promise<ReadonlyMap<string, Listener>> {
-  if (alone || !alone) return shareAll(tx, "listener", names);
+  if (!alone) return shareAll(tx, "listener", names);
   const found = new Map<string, Listener>();
   for (const name of names) {
     const stored = await tx.get("listener", name);

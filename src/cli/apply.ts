@@ -117,7 +117,7 @@ async function applyOne(access: ApiAccess, document: ObjectDocument, wait: Wait,
   try {
     const answers = await send(access, document, wait);
     print(didText(document, answers));
-    for (const line of answers.flatMap(({ body }) => [...syncLines(body), ...lintLines(body)])) print(line);
+    for (const line of new Set(answers.flatMap(({ body }) => [...syncLines(body), ...lintLines(body)]))) print(line);
     if (answers.some(isUnconfirmed)) tally.unconfirmed++;
   } catch (error) {
     if (!(error instanceof ApiRefusal) || error.exitCode !== exitCodes.failed) throw error;

@@ -70,10 +70,10 @@ function decideRoute(
   const { has, exception } = subject;
   const earlier = formOf(has)?.parts;
   const overrides = new Map<string, HttpRoute | undefined>();
-  const badForms = new Map([...(exception?.badForms ?? [])].filter(([name, form]) => isSameForm(parts.get(name), form)));
+  const badForms = new Map([...(exception?.badForms ?? [])].filter(([name, bad]) => isSameForm(parts.get(name), bad.form)));
   const fallback = (name: string) => {
     const form = earlier?.get(name);
-    if (form && readiness.unready(clustersOf(form)).length === 0 && !isSameForm(form, badForms.get(name))) return form;
+    if (form && readiness.unready(clustersOf(form)).length === 0 && !isSameForm(form, badForms.get(name)?.form)) return form;
     const newest = parts.get(name);
     // With no earlier form known, the backends that are there go on; a route that lost all of them is left out.
     return has === "unknown" && newest && !badForms.has(name)

@@ -140,11 +140,12 @@ export class NodeStream implements StreamView, NodeReport {
     this.snapshots.adopt(this.snapshot, [...endpoint.subscription.names]);
   }
 
-  #recallRefusals(type: ResourceType, request: Request, now: number): void {
+  /** What the node refused on an earlier stream does not go out again, unless it says that it has it. */
+  #recallRefusals(type: ResourceType, request: Request | undefined, now: number): void {
     for (const [key, refusal] of this.options.refusals) {
       const name = key.slice(type.length + 1);
       const current = key.startsWith(`${type}/`) ? this.types[type].table.get(name) : undefined;
-      if (current?.hash !== refusal.hash || hashOfVersion(request.initialVersions.get(name) ?? "") === refusal.hash) continue;
+      if (current?.hash !== refusal.hash || hashOfVersion(request?.initialVersions.get(name) ?? "") === refusal.hash) continue;
       this.types[type].recall(name, refusal, now);
     }
   }
@@ -155,8 +156,8 @@ export class NodeStream implements StreamView, NodeReport {
     this.#clusterlessSince = undefined;
     if (!isClusterless) return;
     const { endpoint, cluster } = this.types;
-    const strangers = [...endpoint.subscription.names].filter((name) => !cluster.table.get(name));
-    cluster.assumeAsked(strangers, now);
+    cluster.assumeAsked(endpoint.subscription.names, now);
+    this.#recallRefusals("cluster", undefined, now);
     endpoint.force(endpoint.subscription.names);
   }
 
@@ -298,19 +299,22 @@ export class NodeStream implements StreamView, NodeReport {
 }
 
 /** One exception may be two to those who ask: some routes of a RouteConfiguration are refused, others wait. */
-function toResourceExceptions(type: ResourceType, name: string, exception: Exception, revision: Revision): ResourceException[] {
+function toResourceExceptions(type: ResourceType, name: string, exception: Exception, newest: Revision): ResourceException[] {
   const { state, refusal, badForms, keptBack, at } = exception;
-  const common = { type, name, revision, at };
-  const bad = [...(badForms?.keys() ?? [])];
+  const common = { type, name, at };
   const told: ResourceException[] = [];
-  if (bad.length > 0) told.push({ ...common, kind: "refused", parts: bad, detail: refusal?.detail ?? "" });
-  else if (state === "refused") told.push({ ...common, kind: "refused", parts: undefined, detail: refusal?.detail ?? "" });
-  if (state === "unanswered") told.push({ ...common, kind: "unanswered", parts: undefined, detail: refusal?.detail ?? "" });
-  const waiting = keptBack?.filter((route) => !bad.includes(route));
-  if (state === "held")
-    told.push({ ...common, kind: "held", parts: waiting, detail: "waits until the Envoy has the clusters that it names" });
+  for (const [route, { revision, detail }] of badForms ?? []) {
+    told.push({ ...common, kind: "refused", parts: [route], revision, detail });
+  }
+  if ((state === "refused" && told.length === 0) || state === "unanswered") {
+    const { revision = newest, detail = "" } = refusal ?? {};
+    told.push({ ...common, kind: state, parts: undefined, revision, detail });
+  }
+  const waiting = keptBack?.filter((route) => !badForms?.has(route));
+  const held = { ...common, kind: "held", revision: newest } as const;
+  if (state === "held") told.push({ ...held, parts: waiting, detail: "waits until the Envoy has the clusters that it names" });
   if (state === "queued" || state === "trying" || state === "stale") {
-    told.push({ ...common, kind: "held", parts: undefined, detail: "is being sent apart, after a refusal of several together" });
+    told.push({ ...held, parts: undefined, detail: "is being sent apart, after a refusal of several together" });
   }
   return told;
 }

@@ -25,10 +25,12 @@ export class ClusterReadiness {
    */
   isReady(name: string, now: number): boolean {
     const exception = this.clusters.exceptions.get(name);
-    if (exception) return exception.has !== undefined;
+    if (exception && exception.has === undefined) return false;
     const created = this.clusters.table.createdSeq(name);
-    if (created === undefined || created > this.clusters.sent) return false;
-    if (!this.clusters.pending().some((sent) => sent.added.has(name))) return true;
+    if (!exception && (created === undefined || created > this.clusters.sent)) return false;
+    if (!this.clusters.isUnconfirmed(name)) return true;
+    // Changed again before it was confirmed: an ack of endpoints may belong to the first form.
+    if (this.clusters.pending().filter((sent) => sent.changed.has(name)).length > 1) return false;
     return (this.#warmAt.get(name) ?? Number.POSITIVE_INFINITY) <= now;
   }
 
@@ -42,11 +44,11 @@ export class ClusterReadiness {
   }
 
   endpointsAcked(names: Iterable<string>, delayMs: (cluster: string) => number, now: number): void {
-    if (this.clusters.pending().length === 0) return;
+    if (!this.clusters.hasUnconfirmed) return;
     for (const name of names) if (!this.#warmAt.has(name)) this.#warmAt.set(name, now + delayMs(name));
   }
   clustersAcked(): void {
-    if (this.clusters.pending().length === 0) this.#warmAt.clear();
+    if (!this.clusters.hasUnconfirmed) this.#warmAt.clear();
   }
   /** When the next cluster becomes warm by its endpoints' ack, ms; Infinity: none waits. */
   nextWarmAt(now: number): number {

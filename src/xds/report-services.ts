@@ -10,19 +10,48 @@ const loadStatsResponse = encode("envoy.service.load_stats.v3.LoadStatsResponse"
   report_endpoint_granularity: true,
 });
 
-export function serveLoadReports(call: ServerDuplexStream<Buffer, Buffer>): void {
-  let isAnswered = false;
-  call.on("data", () => {
-    if (isAnswered) return;
-    isAnswered = true;
-    call.write(loadStatsResponse);
-  });
-  call.on("end", () => call.end());
-  call.on("error", () => undefined); // The peer went: gRPC has ended the call already.
-}
+export class ReportStreams {
+  /** How to end each open one. */
+  readonly #ends = new Set<() => void>();
 
-export function serveMetrics(call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void {
-  call.on("data", () => undefined);
-  call.on("end", () => callback(null, Buffer.alloc(0)));
-  call.on("error", () => callback({ code: status.CANCELLED }));
+  serveLoadReports(call: ServerDuplexStream<Buffer, Buffer>): void {
+    let isAnswered = false;
+    const forget = this.#remember(() => call.end());
+    call.on("data", () => {
+      if (isAnswered) return;
+      isAnswered = true;
+      call.write(loadStatsResponse);
+    });
+    call.on("end", () => {
+      forget();
+      call.end();
+    });
+    call.on("cancelled", forget);
+    call.on("error", forget); // The peer went: gRPC has ended the call already.
+  }
+
+  serveMetrics(call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void {
+    const forget = this.#remember(() => callback(null, Buffer.alloc(0)));
+    const answer = (error: { code: number } | null) => {
+      if (forget()) callback(error, Buffer.alloc(0));
+    };
+    call.on("data", () => undefined);
+    call.on("end", () => answer(null));
+    call.on("cancelled", () => answer({ code: status.CANCELLED }));
+    call.on("error", () => answer({ code: status.CANCELLED }));
+  }
+
+  /** Ends all, so that the server can stop without waiting for its bound. Envoys open them again elsewhere. */
+  close(): void {
+    for (const end of [...this.#ends]) {
+      this.#ends.delete(end);
+      end();
+    }
+  }
+
+  /** Returns how to forget it: true the first time. */
+  #remember(end: () => void): () => boolean {
+    this.#ends.add(end);
+    return () => this.#ends.delete(end);
+  }
 }

@@ -1,4 +1,5 @@
 // What a stream remembers of what it sent, and of the resources that the Envoy does not have as the table says.
+import type { Revision } from "../model/revision.js";
 import type { HttpRoute } from "../model/route.js";
 import type { Resource, Seq } from "../snapshot/resource.js";
 import type { ResourceTable } from "../snapshot/resource-table.js";
@@ -39,10 +40,19 @@ export interface Sent {
 
 export interface Refusal {
   readonly hash: string;
+  /** Of the refused bytes: whose author is told. */
+  readonly revision: Revision;
   readonly detail: string;
   /** When the same bytes may go out again; Infinity: never. */
   readonly retryAt: number;
   readonly count: number;
+}
+
+/** A route as the Envoy refused it. */
+export interface BadForm {
+  readonly form: HttpRoute;
+  readonly revision: Revision;
+  readonly detail: string;
 }
 
 /** A name for which the Envoy does not have what the table has. */
@@ -59,7 +69,7 @@ export interface Exception {
   readonly dueAt?: number | undefined;
   readonly notBefore?: number | undefined;
   /** Of a RouteConfiguration: the forms that the Envoy refused, and the routes kept in an earlier form. */
-  readonly badForms?: ReadonlyMap<string, HttpRoute> | undefined;
+  readonly badForms?: ReadonlyMap<string, BadForm> | undefined;
   readonly keptBack?: readonly string[] | undefined;
   /** Of a RouteConfiguration on trial. */
   readonly trial?:

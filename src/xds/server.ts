@@ -1,6 +1,6 @@
 // The gRPC server of the control plane: services, limits, and the streams that are open.
 // In: connections of Envoys. Out: StreamCall for each, fed by PushLoop. Called by app.ts, after the first load (load, then listen).
-import { Server, ServerCredentials, type ServerDuplexStream, status } from "@grpc/grpc-js";
+import { Server, ServerCredentials, type ServerDuplexStream, type ServerReadableStream, type sendUnaryData, status } from "@grpc/grpc-js";
 import type { StreamKind } from "../model/node.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
@@ -10,7 +10,7 @@ import type { Metrics } from "../telemetry/metrics.js";
 import { TokenBucket, type XdsLimits } from "./limits.js";
 import type { RefusalMemory } from "./node-stream.js";
 import { PushLoop } from "./push-loop.js";
-import { serveLoadReports, serveMetrics } from "./report-services.js";
+import { ReportStreams } from "./report-services.js";
 import { adsService, loadReportService, metricsService, typeServices } from "./services.js";
 import { type Call, type CallContext, StreamCall } from "./stream-call.js";
 
@@ -48,6 +48,8 @@ class GrpcXdsServer implements XdsServer {
   readonly #now: () => number;
   readonly #stopFollowing: () => void;
   readonly #open = new Set<StreamCall>();
+  readonly #reports = new ReportStreams();
+  readonly #counts = new Map<StreamKind, number>();
   #ordinal = 0;
 
   constructor(private readonly options: XdsServerOptions) {
@@ -97,6 +99,7 @@ class GrpcXdsServer implements XdsServer {
     this.#stopFollowing();
     const isDown = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     for (const call of [...this.#open]) call.end("shutdown");
+    this.#reports.close();
     const timer = setTimeout(() => this.#server.forceShutdown(), graceMs);
     await isDown;
     clearTimeout(timer);
@@ -115,9 +118,10 @@ class GrpcXdsServer implements XdsServer {
       });
     }
     this.#server.addService(loadReportService, {
-      streamLoadStats: (call: ServerDuplexStream<Buffer, Buffer>) => serveLoadReports(call),
+      streamLoadStats: (call: ServerDuplexStream<Buffer, Buffer>) => this.#reports.serveLoadReports(call),
     });
-    this.#server.addService(metricsService, { streamMetrics: serveMetrics });
+    this.#server.addService(metricsService, { streamMetrics: (call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>) =>
+        this.#reports.serveMetrics(call, callback) });
   }
 
   #accept(call: Call, kind: StreamKind, onlyType: ResourceType | undefined): void {
@@ -131,19 +135,18 @@ class GrpcXdsServer implements XdsServer {
     }
     metrics.count("xds_streams_total", { kind });
     this.#open.add(new StreamCall(call, kind, onlyType, this.#context));
-    this.#countOpen(kind);
+    this.#countOpen(kind, 1);
   }
 
   #onClosed(call: StreamCall): void {
-    this.#open.delete(call);
+    if (this.#open.delete(call)) this.#countOpen(call.kind, -1);
     this.#loop.remove(call);
     if (call.stream) this.options.fleet.closed(call.stream);
-    this.#countOpen(call.kind);
   }
 
-  #countOpen(kind: StreamKind): void {
-    let count = 0;
-    for (const call of this.#open) if (call.kind === kind) count += 1;
+  #countOpen(kind: StreamKind, by: 1 | -1): void {
+    const count = (this.#counts.get(kind) ?? 0) + by;
+    this.#counts.set(kind, count);
     this.options.metrics.set("xds_streams_open", { kind }, count);
   }
 

@@ -32,6 +32,8 @@ export class TypeStream implements TrialWriter {
   #owed: Asked | undefined;
   readonly #forced = new Set<string>();
   #pending: Sent[] = [];
+  /** New names of responses that were refused, or not answered for themselves: whether they are in use is not known. */
+  readonly #unconfirmed = new Set<string>();
   /** State of the world: the list must go out although the table did not change. */
   #listDue = false;
   /** State of the world: it must go out at once, as it takes a broken cluster back. */
@@ -70,6 +72,13 @@ export class TypeStream implements TrialWriter {
     for (const sent of this.#pending) if (sent.kind === "main") acked = Math.min(acked, sent.ackedUpTo);
     return this.#isStrange ? 0 : acked;
   }
+  /** Whether the name went out as a new one, and no answer since says that it is in use. */
+  isUnconfirmed(name: string): boolean {
+    return this.#unconfirmed.has(name) || this.#pending.some((sent) => sent.added.has(name));
+  }
+  get hasUnconfirmed(): boolean {
+    return this.#unconfirmed.size > 0 || this.#pending.length > 0;
+  }
   pending(): readonly Sent[] {
     return this.#pending;
   }
@@ -93,11 +102,16 @@ export class TypeStream implements TrialWriter {
         if (!this.subscription.includes(name)) this.#refusals.exceptions.delete(name);
   }
 
-  /** An Envoy that asks for everything but clusters has a broken one stuck in it: it gets them unasked, and `strangers` go (DESIGN §8). */
-  assumeAsked(strangers: Iterable<string>, now: number): void {
+  /** An Envoy that asks for everything but clusters has a broken one stuck in it: it gets them unasked. `seen` it has in some form (DESIGN §8). */
+  assumeAsked(seen: Iterable<string>, now: number): void {
     this.subscription.assumeWildcard();
     this.#owed = "all";
-    for (const name of strangers) this.#refusals.exceptions.set(name, { state: "removing", has: "unknown", at: now, dueAt: now });
+    for (const name of seen) {
+      const current = this.table.get(name);
+      // Of what it has, the form before this one is the best guess: needed only to put it back.
+      const has = current ? (this.table.formOtherThan(name, current.hash) ?? "unknown") : "unknown";
+      this.#refusals.exceptions.set(name, { state: current ? "stale" : "removing", has, at: now, dueAt: now });
+    }
   }
 
   /** A refusal that this node gave on an earlier stream: the same bytes do not go out again. */
@@ -177,11 +191,16 @@ export class TypeStream implements TrialWriter {
     const sent = this.#pending[index];
     if (!sent) return; // Stale, or answered already: what it asks for is read all the same.
     // In state of the world only the newest answer counts; that of an earlier response may never come (risks §5).
-    if (this.view.delta) this.#pending.splice(index, 1);
-    else for (const earlier of this.#pending.splice(0, index + 1)) if (earlier !== sent) this.#refusals.supersede(earlier, now);
+    const answered = this.#pending.splice(this.view.delta ? index : 0, this.view.delta ? 1 : index + 1);
+    for (const earlier of answered) {
+      for (const name of earlier.added) this.#unconfirmed.add(name);
+      if (earlier !== sent) this.#refusals.supersede(earlier, now);
+    }
     const isTaken = refusal === undefined || sent.kind === "repair";
     if (refusal === undefined) this.#refusals.accept(sent, now);
     else this.#refusals.refuse(sent, refusal, now);
+    if (isTaken) for (const { name } of sent.frame.resources) this.#unconfirmed.delete(name);
+    for (const name of sent.frame.removed) this.#unconfirmed.delete(name);
     if (isTaken) this.view.onAccepted(this.type, sent, now);
     if (!this.view.delta && isListed(this.type) && sent.kind === "trial") this.#listDue = true;
   }
@@ -389,13 +408,14 @@ export class TypeStream implements TrialWriter {
 
   /** State of the world: the list as this Envoy should have it now, its exceptions in their place. */
   #effective(): Resource[] {
-    const names = new Set([...this.table.names(), ...this.exceptions.keys()]);
+    const names = new Set([...this.table.names(), ...(this.table.changedSince(this.#sent) ?? []), ...this.exceptions.keys()]);
     return [...names]
       .filter((name) => this.subscription.includes(name))
       .sort()
       .flatMap((name) => {
         const exception = this.exceptions.get(name);
-        if (!exception || exception.state === "trying") return this.table.get(name) ?? [];
+        if (exception?.state === "trying") return this.table.get(name) ?? [];
+        if (!exception) return this.table.at(name, this.#sent) ?? []; // Newer forms have not been decided on yet.
         if (exception.has !== "unknown") return exception.has ?? [];
         // Left out, it would be gone from an Envoy that may use it.
         return this.table.formOtherThan(name, exception.refusal?.hash ?? "") ?? this.table.get(name) ?? [];

@@ -128,19 +128,34 @@ test("a TCP route never comes to mix clusters that get one address meanwhile", a
   }
 });
 
-test("health checks of two mixed clusters never come to differ", async () => {
+test("health checks of clusters never come to differ under a TCP route that mixes them", async () => {
   for (const name of ["left", "right"]) await it.api.put(`/v1/clusters/${name}/endpoints`, { endpoints: [] });
-  await it.api.put("/v1/routes/mixed", {
-    protocol: "tcp",
-    listener: "in-tcp",
-    backends: [{ cluster: "left" }, { cluster: "right" }],
-  });
-  const check = (cluster: string): Call => [
+  const outcomes: string[] = [];
+  for (let round = 0; round < rounds; round++) {
+    await it.api.put("/v1/clusters/right", { protocol: "tcp" });
+    const backends = [{ cluster: "left" }, { cluster: "right" }];
+    const both: Call[] = [
+      ["PUT", "/v1/clusters/right", { protocol: "tcp", healthChecks: [{ kind: "tcp" }] }],
+      ["POST", "/v1/routes", { name: "checked", protocol: "tcp", listener: "in-tcp", backends }],
+    ];
+    const statuses = round % 2 ? await race(...both) : [...(await race(...both.reverse()))].reverse();
+    expect(["200,422", "409,201"]).toContain(statuses.join());
+    outcomes.push(statuses.join());
+    await it.api.call("DELETE", "/v1/routes/checked");
+  }
+  bothHappened(outcomes);
+});
+
+test("changes of two mixed clusters at once are refused both, and neither waits for the other for ever", async () => {
+  await it.api.put("/v1/clusters/right", { protocol: "tcp" });
+  const backends = [{ cluster: "left" }, { cluster: "right" }];
+  await it.api.put("/v1/routes/mixed", { protocol: "tcp", listener: "in-tcp", backends });
+  const change = (cluster: string): Call => [
     "PUT",
     `/v1/clusters/${cluster}`,
     { protocol: "tcp", healthChecks: [{ kind: "tcp" }] },
   ];
-  for (let round = 0; round < 10; round++) expect(await race(check("left"), check("right"))).toEqual([409, 409]);
+  for (let round = 0; round < 10; round++) expect(await race(change("left"), change("right"))).toEqual([409, 409]);
   await it.api.delete("/v1/routes/mixed");
 });
 

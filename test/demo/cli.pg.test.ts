@@ -3,9 +3,10 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { registerCommands } from "../../src/cli/commands.js";
 import { type ApiUnderTest, startApi, synced } from "../api/api-under-test.js";
+import { freePort } from "../support/ports.js";
 
 let under: ApiUnderTest;
 let folder: string;
@@ -214,7 +215,7 @@ test("a fleet without Envoys says how to get one", async () => {
 });
 
 test("a control plane that is away has an exit code of its own, and a wrong command line another", async () => {
-  const away = await chancery("get", "routes", "--api", "http://127.0.0.1:9");
+  const away = await chancery("get", "routes", "--api", `http://127.0.0.1:${await freePort()}`);
   expect(away).toMatchObject({ code: 3, error: expect.stringContaining("did not answer") });
   expect((await chancery("get")).code).toBe(2);
   expect((await chancery("get", "routse", ...at())).code).toBe(2);

@@ -46,7 +46,8 @@ const weight = (value: number) =>
 describe.each(["delta", "sotw"] as const)("a stream, %s", (protocol) => {
   test("gets what its gateway reaches, and nothing else: also a cluster of weight 0, but none that no route names", async () => {
     const stream = await subscribe(open(protocol));
-    expect([...stream.state("cluster").keys()].sort()).toEqual(["app", "other"]);
+    // What was deleted just before lingers for its grace.
+    await waitFor("it has those two clusters", () => [...stream.state("cluster").keys()].sort().join() === "app,other");
     expect([...stream.state("listener").keys()]).toEqual(["web"]);
     expect([...stream.state("route").keys()]).toEqual(["web"]);
     stream.close();
@@ -136,6 +137,35 @@ describe.each(["delta", "sotw"] as const)("a stream, %s", (protocol) => {
     if (protocol === "delta") expect(change.resources.map(({ name }) => name)).toEqual(["other"]);
     expect(again.of("listener")).toEqual([]);
     again.close();
+  });
+
+  test("has a new route only when it has acked it, however late that comes out: a wait stays for the ack", async () => {
+    const stream = await subscribe(open(protocol));
+    // The route is held until its cluster is ready, so it goes out late and alone; this one acks all but that.
+    stream.ackAll(["route"]);
+    const name = `late-${serial}`;
+    await api.post("/v1/clusters", clusterBody(name, [{ port: 8090 }]));
+    const body = routeBody(name, "web", name, { match: { path: { prefix: `/${name}` } } });
+    const answer = api.call("POST", "/v1/routes?wait=acked&timeoutMs=1500", body);
+    await waitFor("the cluster comes", () => stream.state("cluster").has(name));
+    stream.request(
+      "endpoint",
+      protocol === "delta"
+        ? { names: [name] }
+        : { names: ["app", "other", name], nonce: stream.of("endpoint").at(-1)?.nonce ?? "" },
+    );
+    const sent = await waitFor("the route comes", () =>
+      stream.of("route").find((one) => JSON.stringify(one.resources).includes(`/${name}`)),
+    );
+    const { status: answered, body: mutation } = await answer;
+    expect(answered, JSON.stringify(mutation)).toBe(202);
+    expect(mutation).toMatchObject({ sync: { state: "pending", gateways: { edge: { lagging: [`scripted-${serial}`] } } } });
+    stream.ack(sent, ["web"]);
+    const { revision } = mutation as { revision: number };
+    await waitFor("it has it", async () => ((await api.node(`scripted-${serial}`))?.ackedRevision ?? 0) >= revision);
+    stream.close();
+    await api.delete(`/v1/routes/${name}`);
+    await api.delete(`/v1/clusters/${name}`);
   });
 
   test("without a node is refused with INVALID_ARGUMENT", async () => {

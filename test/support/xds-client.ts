@@ -62,8 +62,8 @@ export interface XdsStream {
   request(type: ResourceType, request?: XdsRequest): void;
   ack(response: XdsResponse, names?: readonly string[]): void;
   nack(response: XdsResponse, refusal: string, names?: readonly string[]): void;
-  /** Answers everything that comes from now on, and what came already and was not answered. */
-  ackAll(): void;
+  /** Acks everything that comes from now on, and what came already and was not acked here; not the types in `except`. */
+  ackAll(except?: readonly ResourceType[]): void;
   /** name → resource, as the responses so far leave it (delta), or as the last response says (state of the world). */
   state(type: ResourceType): ReadonlyMap<string, XdsResource>;
   /** The next response of a type after the `seen` first ones. */
@@ -175,13 +175,14 @@ export function openXdsStream(options: XdsClientOptions): XdsStream {
   const lastAcked = new Map<ResourceType, string>();
   const asked = new Map<ResourceType, readonly string[]>();
   let answered = 0;
-  let answersAll = false;
+  /** Types that are not acked by themselves; undefined: none is. */
+  let withheld: readonly ResourceType[] | undefined;
   let first = true;
   const ended = new Promise<StatusObject>((resolve) => call.on("status", resolve));
   call.on("error", () => {});
   call.on("data", (wire: WireResponse) => {
     responses.push(toResponse(wire, options.protocol));
-    if (answersAll) stream.ackAll();
+    if (withheld) stream.ackAll(withheld);
   });
   const close = (): void => {
     forget();
@@ -206,11 +207,11 @@ export function openXdsStream(options: XdsClientOptions): XdsStream {
       const repeated = options.protocol === "sotw" ? { version: lastAcked.get(response.type) ?? "", names } : {};
       stream.request(response.type, { nonce: response.nonce, refusal, ...repeated });
     },
-    ackAll: () => {
-      answersAll = true;
+    ackAll: (except = []) => {
+      withheld = except;
       for (; answered < responses.length; answered++) {
         const response = responses[answered];
-        if (response) stream.ack(response);
+        if (response && !except.includes(response.type)) stream.ack(response);
       }
     },
     state: (type) => fold(stream.of(type), options.protocol),
