@@ -136,7 +136,7 @@ async function answers(url: string): Promise<boolean> {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(2000), headers: { connection: "close" } });
     await response.arrayBuffer();
-    return response.ok;
+    return response.status < 500; // 404: the user has other routes by now.
   } catch {
     return false; // The listener is not open yet.
   }

@@ -184,10 +184,10 @@ export class NodeStream implements StreamView, NodeReport {
           ? []
           : [...sent.added].filter((name) => !this.isSeen(name) && this.#isOpen(name));
       const isSeen = unseen.length < sent.added.size;
-      if (unseen.length > 0 && (isSeen || sent.looks === 2)) cluster.refuseUnseen(sent, unseen, now);
+      if (unseen.length > 0 && (isSeen || sent.looks === 2)) cluster.refusals.refuseUnseen(sent, unseen, now);
       else if (sent.looks >= 2) {
         sent.looks = 3;
-        cluster.putBack(sent, now);
+        cluster.refusals.putBack(sent, now);
       }
     }
   }

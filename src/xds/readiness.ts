@@ -25,9 +25,9 @@ export class ClusterReadiness {
    */
   isReady(name: string, now: number): boolean {
     const exception = this.clusters.exceptions.get(name);
-    if (exception && exception.has === undefined) return false;
-    const created = this.clusters.table.createdSeq(name);
-    if (!exception && (created === undefined || created > this.clusters.sent)) return false;
+    // One that is gone from the table is in the Envoy until it was told so.
+    const has = exception ? exception.has : this.clusters.table.at(name, this.clusters.sent);
+    if (has === undefined) return false;
     if (!this.clusters.isUnconfirmed(name)) return true;
     // Changed again before it was confirmed: an ack of endpoints may belong to the first form.
     if (this.clusters.pending().filter((sent) => sent.changed.has(name)).length > 1) return false;

@@ -136,8 +136,15 @@ export class Refusals {
       const before = this.#before(sent, resource.name);
       const exception = this.exceptions.get(resource.name);
       const isOpen = !exception || (sent.kind === "trial" && exception.state === "trying");
-      if (before === undefined || !sent.changed.has(resource.name) || !isOpen || this.table.get(resource.name) !== resource) continue;
-      const refusal = { hash: resource.hash, revision: resource.revision, detail: silentDetail, count: 1, retryAt: now + this.view.times.refusalRetryMs };
+      if (before === undefined || !sent.changed.has(resource.name) || !isOpen || this.table.get(resource.name) !== resource)
+        continue;
+      const refusal = {
+        hash: resource.hash,
+        revision: resource.revision,
+        detail: silentDetail,
+        count: 1,
+        retryAt: now + this.view.times.refusalRetryMs,
+      };
       this.exceptions.set(resource.name, { state: "unanswered", has: before, at: now, refusal });
       // What an earlier process gave it is not known, and goes on serving.
       if (before !== "unknown") names.push(resource.name);
@@ -192,7 +199,13 @@ export class Refusals {
     const waitMs = Math.min(this.view.times.refusalRetryMs * 2 ** (count - 1), this.view.times.maxRefusalRetryMs);
     // Only a listener's refusal may depend on the machine (its port), and the text is not to be trusted to tell. A verdict of ours may be wrong.
     const mayChange = this.type === "listener" || detail === unseenDetail;
-    const refusal = { hash: resource.hash, revision: resource.revision, detail, count, retryAt: mayChange ? now + waitMs : Number.POSITIVE_INFINITY };
+    const refusal = {
+      hash: resource.hash,
+      revision: resource.revision,
+      detail,
+      count,
+      retryAt: mayChange ? now + waitMs : Number.POSITIVE_INFINITY,
+    };
     this.exceptions.set(resource.name, { state: "refused", has, at: now, refusal });
     this.view.onRefused(this.type, resource.name, refusal);
   }
@@ -263,7 +276,13 @@ export class Refusals {
       const form = trial.base.parts?.get(route);
       if (form) badForms.set(route, { form, revision: trial.base.revision, detail: trial.detail });
     }
-    const refusal: Refusal = { hash: "", revision: trial.base.revision, detail: trial.detail, count: 1, retryAt: Number.POSITIVE_INFINITY };
+    const refusal: Refusal = {
+      hash: "",
+      revision: trial.base.revision,
+      detail: trial.detail,
+      count: 1,
+      retryAt: Number.POSITIVE_INFINITY,
+    };
     this.exceptions.set(name, {
       state: badForms.size > 0 ? "refused" : "stale",
       has: exception.has,

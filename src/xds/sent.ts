@@ -22,10 +22,9 @@ export function knownBefore(before: Before, name: string, table: ResourceTable, 
 export interface Sent {
   readonly nonce: string;
   readonly at: number;
-  /** main: brings the stream from `from` to `to`. trial: looks for the culprit of a refusal. repair: puts back what was there. */
+  /** main: brings the stream on from `from`. trial: looks for the culprit of a refusal. repair: puts back what was there. */
   readonly kind: "main" | "trial" | "repair";
   readonly from: Seq;
-  readonly to: Seq;
   /** Until it is answered, no more than up to here is acked: what waited as an exception may be older than `from`. */
   readonly ackedUpTo: Seq;
   readonly frame: Frame;

@@ -1,6 +1,13 @@
 // The gRPC server of the control plane: services, limits, and the streams that are open.
 // In: connections of Envoys. Out: StreamCall for each, fed by PushLoop. Called by app.ts, after the first load (load, then listen).
-import { Server, ServerCredentials, type ServerDuplexStream, type ServerReadableStream, type sendUnaryData, status } from "@grpc/grpc-js";
+import {
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerReadableStream,
+  type sendUnaryData,
+  status,
+} from "@grpc/grpc-js";
 import type { StreamKind } from "../model/node.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
@@ -120,8 +127,10 @@ class GrpcXdsServer implements XdsServer {
     this.#server.addService(loadReportService, {
       streamLoadStats: (call: ServerDuplexStream<Buffer, Buffer>) => this.#reports.serveLoadReports(call),
     });
-    this.#server.addService(metricsService, { streamMetrics: (call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>) =>
-        this.#reports.serveMetrics(call, callback) });
+    this.#server.addService(metricsService, {
+      streamMetrics: (call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>) =>
+        this.#reports.serveMetrics(call, callback),
+    });
   }
 
   #accept(call: Call, kind: StreamKind, onlyType: ResourceType | undefined): void {

@@ -3,20 +3,19 @@
 // In: requests and publications, through node-stream.ts. Out: frames. Its state is one Seq and the exceptions, not a map of all names.
 import type { ResourceType } from "../model/resource-type.js";
 import { hashOfVersion, type Resource, type Seq } from "../snapshot/resource.js";
-import { type ResourceTable, summand } from "../snapshot/resource-table.js";
+import type { ResourceTable } from "../snapshot/resource-table.js";
 import { decide } from "./decision.js";
+import { effectiveList, effectiveVersion } from "./effective-list.js";
+import { InFlight } from "./in-flight.js";
 import { NameSet } from "./name-set.js";
 import { placeholder } from "./placeholder.js";
 import { Refusals, type TrialWriter } from "./refusals.js";
 import { decodeNames, type Request } from "./request.js";
 import { deltaContent, type Frame, sotwContent, toFrame } from "./response.js";
-import { type Before, type Exception, formOf, type Known, knownBefore, type Refusal, type Sent } from "./sent.js";
-import { type Asked, sharedFrames, versionOf } from "./shared-frames.js";
+import { type Before, type Exception, formOf, type Known, type Refusal, type Sent } from "./sent.js";
+import { type Asked, sharedFrames } from "./shared-frames.js";
 import type { StreamView } from "./stream-view.js";
 import { isListed, Subscription } from "./subscription.js";
-
-/** Responses without an answer, and nonces in use, that are remembered per type; the oldest is forgotten beyond it. */
-const maxPending = 256;
 
 /** What one pass over the names found to send. */
 interface Draft {
@@ -27,13 +26,11 @@ interface Draft {
 
 export class TypeStream implements TrialWriter {
   readonly subscription: Subscription;
-  readonly #refusals: Refusals;
+  readonly refusals: Refusals;
+  readonly #inFlight: InFlight;
   #sent: Seq = 0;
   #owed: Asked | undefined;
   readonly #forced = new Set<string>();
-  #pending: Sent[] = [];
-  /** New names of responses that were refused, or not answered for themselves: whether they are in use is not known. */
-  readonly #unconfirmed = new Set<string>();
   /** State of the world: the list must go out although the table did not change. */
   #listDue = false;
   /** State of the world: it must go out at once, as it takes a broken cluster back. */
@@ -42,9 +39,6 @@ export class TypeStream implements TrialWriter {
   #isStrange = false;
   /** Name with an exception → where the stream stood before the first change that the Envoy lacks. */
   readonly #heldFrom = new Map<string, Seq>();
-  /** Shared nonces that this stream has used → how often. */
-  readonly #nonces = new Map<string, number>();
-  #ownNonces = 0;
 
   constructor(
     readonly type: ResourceType,
@@ -52,11 +46,12 @@ export class TypeStream implements TrialWriter {
     private readonly view: StreamView,
   ) {
     this.subscription = new Subscription(type);
-    this.#refusals = new Refusals(type, table, view, this);
+    this.refusals = new Refusals(type, table, view, this);
+    this.#inFlight = new InFlight(table, view.delta);
   }
 
   get exceptions(): ReadonlyMap<string, Exception> {
-    return this.#refusals.exceptions;
+    return this.refusals.exceptions;
   }
   /** State of the world, after a reconnect with another version: the Envoy may have what we don't know of. */
   get isStrange(): boolean {
@@ -68,19 +63,17 @@ export class TypeStream implements TrialWriter {
   }
   /** Everything up to here is answered, apart from the exceptions. */
   get acked(): Seq {
-    let acked = this.#sent;
-    for (const sent of this.#pending) if (sent.kind === "main") acked = Math.min(acked, sent.ackedUpTo);
-    return this.#isStrange ? 0 : acked;
+    return this.#isStrange ? 0 : this.#inFlight.ackedOf(this.#sent);
   }
   /** Whether the name went out as a new one, and no answer since says that it is in use. */
   isUnconfirmed(name: string): boolean {
-    return this.#unconfirmed.has(name) || this.#pending.some((sent) => sent.added.has(name));
+    return this.#inFlight.isUnconfirmed(name);
   }
   get hasUnconfirmed(): boolean {
-    return this.#unconfirmed.size > 0 || this.#pending.length > 0;
+    return this.#inFlight.hasUnconfirmed;
   }
   pending(): readonly Sent[] {
-    return this.#pending;
+    return this.#inFlight.pending;
   }
 
   // ---- Requests ------------------------------------------------------------------------------------------------------
@@ -99,7 +92,7 @@ export class TypeStream implements TrialWriter {
     }
     if (request.unsubscribe.count > 0)
       for (const name of decodeNames(request.unsubscribe))
-        if (!this.subscription.includes(name)) this.#refusals.exceptions.delete(name);
+        if (!this.subscription.includes(name)) this.refusals.exceptions.delete(name);
   }
 
   /** An Envoy that asks for everything but clusters has a broken one stuck in it: it gets them unasked. `seen` it has in some form (DESIGN §8). */
@@ -110,13 +103,13 @@ export class TypeStream implements TrialWriter {
       const current = this.table.get(name);
       // Of what it has, the form before this one is the best guess: needed only to put it back.
       const has = current ? (this.table.formOtherThan(name, current.hash) ?? "unknown") : "unknown";
-      this.#refusals.exceptions.set(name, { state: current ? "stale" : "removing", has, at: now, dueAt: now });
+      this.refusals.exceptions.set(name, { state: current ? "stale" : "removing", has, at: now, dueAt: now });
     }
   }
 
   /** A refusal that this node gave on an earlier stream: the same bytes do not go out again. */
   recall(name: string, refusal: Refusal, now: number): void {
-    this.#refusals.exceptions.set(name, { state: "refused", has: this.exceptions.get(name)?.has, at: now, refusal });
+    this.refusals.exceptions.set(name, { state: "refused", has: this.exceptions.get(name)?.has, at: now, refusal });
   }
 
   /** State of the world: these clusters the Envoy has in some form, as it asks for their endpoints. */
@@ -124,7 +117,7 @@ export class TypeStream implements TrialWriter {
     for (const name of names) {
       const exception = this.exceptions.get(name);
       if (exception?.state !== "refused" || exception.has !== undefined) continue;
-      this.#refusals.exceptions.set(name, {
+      this.refusals.exceptions.set(name, {
         ...exception,
         has: this.table.formOtherThan(name, exception.refusal?.hash ?? "") ?? "unknown",
       });
@@ -134,13 +127,6 @@ export class TypeStream implements TrialWriter {
   /** These go out again although they did not change. */
   force(names: Iterable<string>): void {
     for (const name of names) if (this.subscription.includes(name)) this.#forced.add(name);
-  }
-
-  refuseUnseen(sent: Sent, names: readonly string[], now: number): void {
-    this.#refusals.refuseUnseen(sent, names, now);
-  }
-  putBack(sent: Sent, now: number): void {
-    this.#refusals.putBack(sent, now);
   }
 
   /** Delta reconnect: what the Envoy says it has is compared by hash; equal needs nothing. */
@@ -161,7 +147,7 @@ export class TypeStream implements TrialWriter {
       }
       // What went while it was away may be in use there until its routes are up to date.
       const notBefore = this.type === "cluster" && !current ? now + this.view.times.removalGraceMs : undefined;
-      this.#refusals.exceptions.set(name, { state: current ? "stale" : "removing", has, at: now, dueAt: notBefore, notBefore });
+      this.refusals.exceptions.set(name, { state: current ? "stale" : "removing", has, at: now, dueAt: notBefore, notBefore });
     }
     this.#owed = unanswered.length > 0 && !this.subscription.isWildcard ? NameSet.of(unanswered) : undefined;
     this.#sent = this.table.seq;
@@ -178,7 +164,7 @@ export class TypeStream implements TrialWriter {
     this.#listDue = isListed(this.type);
     if (!this.#listDue)
       for (const name of this.subscription.names)
-        this.#refusals.exceptions.set(name, { state: "stale", has: "unknown", at: now });
+        this.refusals.exceptions.set(name, { state: "stale", has: "unknown", at: now });
   }
 
   #owe(asked: Asked | undefined): void {
@@ -187,20 +173,15 @@ export class TypeStream implements TrialWriter {
   }
 
   #answer(nonce: string, refusal: string | undefined, now: number): void {
-    const index = this.#pending.findIndex((sent) => sent.nonce === nonce);
-    const sent = this.#pending[index];
-    if (!sent) return; // Stale, or answered already: what it asks for is read all the same.
-    // In state of the world only the newest answer counts; that of an earlier response may never come (risks §5).
-    const answered = this.#pending.splice(this.view.delta ? index : 0, this.view.delta ? 1 : index + 1);
-    for (const earlier of answered) {
-      for (const name of earlier.added) this.#unconfirmed.add(name);
-      if (earlier !== sent) this.#refusals.supersede(earlier, now);
-    }
+    const answer = this.#inFlight.answer(nonce);
+    if (!answer) return; // Stale: what it asks for is read all the same.
+    const { sent, superseded } = answer;
+    for (const earlier of superseded) this.refusals.supersede(earlier, now);
     const isTaken = refusal === undefined || sent.kind === "repair";
-    if (refusal === undefined) this.#refusals.accept(sent, now);
-    else this.#refusals.refuse(sent, refusal, now);
-    if (isTaken) for (const { name } of sent.frame.resources) this.#unconfirmed.delete(name);
-    for (const name of sent.frame.removed) this.#unconfirmed.delete(name);
+    if (refusal === undefined) this.refusals.accept(sent, now);
+    else this.refusals.refuse(sent, refusal, now);
+    if (isTaken) this.#inFlight.confirm(sent);
+    this.#inFlight.forget(sent.frame.removed);
     if (isTaken) this.view.onAccepted(this.type, sent, now);
     if (!this.view.delta && isListed(this.type) && sent.kind === "trial") this.#listDue = true;
   }
@@ -210,8 +191,10 @@ export class TypeStream implements TrialWriter {
   /** Sends what is due, if anything may go now. */
   pump(now: number): void {
     if (!this.subscription.isAsked) return;
-    if (!this.#repairDue) this.#refusals.pump(now);
-    const blocking = this.view.delta ? this.#pending.findLast((sent) => sent.kind === "main") : this.#pending.at(-1);
+    if (!this.#repairDue) this.refusals.pump(now);
+    const blocking = this.view.delta
+      ? this.#inFlight.pending.findLast((sent) => sent.kind === "main")
+      : this.#inFlight.pending.at(-1);
     if (blocking && !this.#repairDue && now - blocking.at < this.view.times.inFlightOverrideMs) return;
     if (!this.#isShared(now)) this.#sendOwn(now);
     else if (this.view.delta) this.#sendSharedDelta(now);
@@ -226,8 +209,8 @@ export class TypeStream implements TrialWriter {
       this.#owed !== undefined ||
       this.#forced.size > 0 ||
       this.#listDue ||
-      this.#refusals.isQueued;
-    const newest = this.#pending.at(-1);
+      this.refusals.isQueued;
+    const newest = this.#inFlight.pending.at(-1);
     if (isDue && newest) at = newest.at + this.view.times.inFlightOverrideMs;
     for (const { state, refusal, dueAt } of this.exceptions.values()) {
       if (state === "refused" || state === "unanswered") at = Math.min(at, refusal?.retryAt ?? at);
@@ -290,7 +273,8 @@ export class TypeStream implements TrialWriter {
     const draft: Draft = { before: new Map(), resources: [], removed: [] };
     for (const name of [...names].sort())
       this.#decideOne(name, mustAnswer.has(name), owed !== undefined && !this.#forced.has(name), draft, now);
-    const from = this.#fromOf(draft, names);
+    const from = this.#sent;
+    this.#noteHeld(names);
     this.#sent = this.table.seq;
     this.#owed = undefined;
     this.#forced.clear();
@@ -300,14 +284,9 @@ export class TypeStream implements TrialWriter {
     else this.#writeSotw(draft, mustAnswer, isEmptyAnswer, from, now);
   }
 
-  /** Where the stream stands until the draft is answered: before the oldest change that it brings, also one that was held back. */
-  #fromOf(draft: Draft, names: Iterable<string>): Seq {
-    const from = draft.resources.reduce((oldest, { name }) => Math.min(oldest, this.#heldFrom.get(name) ?? oldest), this.#sent);
-    for (const name of names) {
-      if (!this.exceptions.has(name)) this.#heldFrom.delete(name);
-      else if (!this.#heldFrom.has(name)) this.#heldFrom.set(name, this.#sent);
-    }
-    return from;
+  /** From where on each name with an exception is behind; kept until what it lacked has gone out. */
+  #noteHeld(names: Iterable<string>): void {
+    for (const name of names) if (this.exceptions.has(name) && !this.#heldFrom.has(name)) this.#heldFrom.set(name, this.#sent);
   }
 
   /** State of the world after a reconnect: what a list lacks is gone at once, so it waits until all of it is known and may go. */
@@ -330,8 +309,8 @@ export class TypeStream implements TrialWriter {
           ? undefined
           : this.table.at(name, this.#sent);
     const decision = decide({ type: this.type, name, current, has, exception }, this.view, this.view.snapshots, now);
-    if (decision.exception) this.#refusals.exceptions.set(name, decision.exception);
-    else this.#refusals.exceptions.delete(name);
+    if (decision.exception) this.refusals.exceptions.set(name, decision.exception);
+    else this.refusals.exceptions.delete(name);
     if (decision.send === "nothing" && !mustAnswer) return;
     draft.before.set(name, has);
     if (decision.send === "remove") draft.removed.push(name);
@@ -347,7 +326,7 @@ export class TypeStream implements TrialWriter {
     if (resources.length + removed.length === 0 && !isEmptyAnswer) return;
     this.#write(
       "main",
-      toFrame(deltaContent(this.type, String(this.table.revision), resources, removed), this.#ownNonce()),
+      toFrame(deltaContent(this.type, String(this.table.revision), resources, removed), this.#inFlight.ownNonce()),
       before,
       from,
       now,
@@ -374,7 +353,7 @@ export class TypeStream implements TrialWriter {
     if (!isDue || (!isList && listed.length === 0)) return;
     this.#write(
       kind,
-      toFrame(sotwContent(this.type, this.#effectiveVersion(), listed, removed), this.#ownNonce()),
+      toFrame(sotwContent(this.type, this.#effectiveVersion(), listed, removed), this.#inFlight.ownNonce()),
       before,
       from,
       now,
@@ -385,14 +364,14 @@ export class TypeStream implements TrialWriter {
     const content = this.view.delta
       ? deltaContent(this.type, "trial", resources, [])
       : sotwContent(this.type, this.#effectiveVersion(), isListed(this.type) ? this.#effective() : resources, []);
-    this.#write("trial", toFrame(content, this.#ownNonce()), before, this.#sent, now);
+    this.#write("trial", toFrame(content, this.#inFlight.ownNonce()), before, this.#sent, now);
     if (this.type === "cluster") this.view.forceEndpoints(resources.map((resource) => resource.name));
   }
 
   sendRepair(resources: readonly Resource[], removed: readonly string[], now: number): void {
     this.#write(
       "repair",
-      toFrame(deltaContent(this.type, "repair", resources, removed), this.#ownNonce()),
+      toFrame(deltaContent(this.type, "repair", resources, removed), this.#inFlight.ownNonce()),
       "table",
       this.#sent,
       now,
@@ -406,96 +385,17 @@ export class TypeStream implements TrialWriter {
     if (this.type === "cluster") this.view.forceEndpoints(names);
   }
 
-  /** State of the world: the list as this Envoy should have it now, its exceptions in their place. */
+  /** State of the world: the list as this Envoy should have it now. */
   #effective(): Resource[] {
-    const names = new Set([...this.table.names(), ...(this.table.changedSince(this.#sent) ?? []), ...this.exceptions.keys()]);
-    return [...names]
-      .filter((name) => this.subscription.includes(name))
-      .sort()
-      .flatMap((name) => {
-        const exception = this.exceptions.get(name);
-        if (exception?.state === "trying") return this.table.get(name) ?? [];
-        if (!exception) return this.table.at(name, this.#sent) ?? []; // Newer forms have not been decided on yet.
-        if (exception.has !== "unknown") return exception.has ?? [];
-        // Left out, it would be gone from an Envoy that may use it.
-        return this.table.formOtherThan(name, exception.refusal?.hash ?? "") ?? this.table.get(name) ?? [];
-      });
+    return effectiveList(this.table, this.exceptions, this.subscription, this.#sent);
   }
-
-  /** The version of what the Envoy has after the response: the table's own when there is no exception. */
   #effectiveVersion(): string {
-    const sum =
-      this.exceptions.size === 0
-        ? sharedFrames(this.table).sum(this.subscription.asked)
-        : BigInt.asUintN(
-            64,
-            this.#effective().reduce((total, resource) => total + summand(resource), 0n),
-          );
-    return versionOf(sum, this.table.revision);
-  }
-
-  #ownNonce(): string {
-    this.#ownNonces += 1;
-    return `own.${this.#ownNonces}`;
+    return effectiveVersion(this.table, this.exceptions, this.subscription, this.#sent);
   }
 
   #write(kind: Sent["kind"], frame: Frame, before: Before, from: Seq, now: number): void {
-    const repeats = this.#nonces.get(frame.nonce) ?? 0;
-    this.#nonces.set(frame.nonce, repeats + 1);
-    // The last of two nonce fields counts, so a shared frame gets a nonce of its own by adding one.
-    const unique =
-      repeats === 0
-        ? frame
-        : toFrame({ body: frame.bytes, resources: frame.resources, removed: frame.removed }, `${frame.nonce}.${repeats}`);
-    const news =
-      typeof before === "string" ? sharedNews(frame, before, this.table, from) : newsOf(frame, before, this.table, from);
-    const isOwn = kind === "main" && typeof before !== "string";
-    const ackedUpTo = isOwn
-      ? [...frame.resources.map(({ name }) => name), ...frame.removed]
-          .filter((name) => before.has(name))
-          .reduce((least, name) => Math.min(least, this.table.seqOf(name) - 1), from)
-      : from;
-    this.#pending.push({
-      nonce: unique.nonce,
-      at: now,
-      kind,
-      from,
-      to: this.#sent,
-      ackedUpTo,
-      frame: unique,
-      before,
-      ...news,
-      looks: 0,
-    });
-    if (this.#pending.length > maxPending) this.#pending.shift();
-    for (const oldest of this.#nonces.keys()) {
-      if (this.#nonces.size <= maxPending) break;
-      this.#nonces.delete(oldest);
-    }
-    this.view.write(this.type, unique, news.changed);
+    const sent = this.#inFlight.add(kind, frame, before, from, this.#heldFrom, now);
+    for (const name of this.#heldFrom.keys()) if (!this.exceptions.has(name)) this.#heldFrom.delete(name);
+    this.view.write(this.type, sent.frame, sent.changed);
   }
-}
-
-/** What a frame brings that was not there, or not in this form. */
-type News = Pick<Sent, "added" | "changed">;
-
-function newsOf(frame: Frame, before: Before, table: ResourceTable, from: Seq): News {
-  const added = new Set<string>();
-  const changed = new Set<string>();
-  for (const { name, hash } of frame.resources) {
-    const known = knownBefore(before, name, table, from);
-    if (known === undefined) added.add(name);
-    if (formOf(known)?.hash !== hash) changed.add(name);
-  }
-  return { added, changed };
-}
-
-/** A frame that many streams share is looked through once. */
-const newsOfShared = new WeakMap<Frame, News>();
-function sharedNews(frame: Frame, before: Before, table: ResourceTable, from: Seq): News {
-  const known = newsOfShared.get(frame);
-  if (known) return known;
-  const news = newsOf(frame, before, table, from);
-  newsOfShared.set(frame, news);
-  return news;
 }

@@ -1,0 +1,124 @@
+// What one stream has sent of one type and not heard about yet: which response an answer belongs to, and what is not known to be in use.
+// In: frames that go out, nonces that come back. Out: Sent, for refusals.ts and readiness.ts.
+import type { Seq } from "../snapshot/resource.js";
+import type { ResourceTable } from "../snapshot/resource-table.js";
+import { type Frame, toFrame } from "./response.js";
+import { type Before, formOf, knownBefore, type Sent } from "./sent.js";
+
+/** Responses without an answer, and nonces in use, that are remembered; the oldest is forgotten beyond it. */
+const maxPending = 256;
+
+export class InFlight {
+  #pending: Sent[] = [];
+  /** New names of responses that were refused, or not answered for themselves: whether they are in use is not known. */
+  readonly #unconfirmed = new Set<string>();
+  /** Shared nonces that this stream has used → how often. */
+  readonly #nonces = new Map<string, number>();
+  #ownNonces = 0;
+
+  constructor(
+    private readonly table: ResourceTable,
+    private readonly delta: boolean,
+  ) {}
+
+  /** Oldest first. */
+  get pending(): readonly Sent[] {
+    return this.#pending;
+  }
+  /** Everything up to here is answered, when everything up to `sent` has gone out. */
+  ackedOf(sent: Seq): Seq {
+    let acked = sent;
+    for (const { kind, ackedUpTo } of this.#pending) if (kind === "main") acked = Math.min(acked, ackedUpTo);
+    return acked;
+  }
+  /** Whether the name went out as a new one, and no answer since says that it is in use. */
+  isUnconfirmed(name: string): boolean {
+    return this.#unconfirmed.has(name) || this.#pending.some((sent) => sent.added.has(name));
+  }
+  get hasUnconfirmed(): boolean {
+    return this.#unconfirmed.size > 0 || this.#pending.length > 0;
+  }
+
+  /** A nonce for a frame that is this stream's alone. */
+  ownNonce(): string {
+    this.#ownNonces += 1;
+    return `own.${this.#ownNonces}`;
+  }
+
+  /** Takes down what is about to be written; its frame is the one to write. `heldFrom`: where the stream stood before what it holds back. */
+  add(kind: Sent["kind"], frame: Frame, before: Before, from: Seq, heldFrom: ReadonlyMap<string, Seq>, now: number): Sent {
+    const repeats = this.#nonces.get(frame.nonce) ?? 0;
+    this.#nonces.set(frame.nonce, repeats + 1);
+    for (const oldest of this.#nonces.keys()) {
+      if (this.#nonces.size <= maxPending) break;
+      this.#nonces.delete(oldest);
+    }
+    // The last of two nonce fields counts, so a shared frame gets a nonce of its own by adding one.
+    const { resources, removed } = frame;
+    const unique = repeats === 0 ? frame : toFrame({ body: frame.bytes, resources, removed }, `${frame.nonce}.${repeats}`);
+    const news =
+      typeof before === "string" ? sharedNews(frame, before, this.table, from) : newsOf(frame, before, this.table, from);
+    const ackedUpTo = kind === "main" ? this.#ackedUpTo(frame, before, from, heldFrom) : from;
+    const sent = { nonce: unique.nonce, at: now, kind, from, ackedUpTo, frame: unique, before, ...news, looks: 0 };
+    this.#pending.push(sent);
+    if (this.#pending.length > maxPending) this.#pending.shift();
+    return sent;
+  }
+
+  /**
+   * The response that the nonce belongs to, and in state of the world those before it, whose own answer may never come (risks §5).
+   * Undefined for a stale nonce, or one answered already.
+   */
+  answer(nonce: string): { readonly sent: Sent; readonly superseded: readonly Sent[] } | undefined {
+    const index = this.#pending.findIndex((sent) => sent.nonce === nonce);
+    const sent = this.#pending[index];
+    if (!sent) return undefined;
+    const superseded = this.delta ? [] : this.#pending.splice(0, index);
+    this.#pending = this.#pending.filter((other) => other !== sent);
+    for (const { added } of [...superseded, sent]) for (const name of added) this.#unconfirmed.add(name);
+    return { sent, superseded };
+  }
+
+  /** The Envoy has taken what `sent` brought. */
+  confirm(sent: Sent): void {
+    for (const { name } of sent.frame.resources) this.#unconfirmed.delete(name);
+  }
+  /** The Envoy does not have these any more. */
+  forget(names: readonly string[]): void {
+    for (const name of names) this.#unconfirmed.delete(name);
+  }
+
+  /** A frame of the stream's own may bring what was held back for long. */
+  #ackedUpTo(frame: Frame, before: Before, from: Seq, heldFrom: ReadonlyMap<string, Seq>): Seq {
+    if (typeof before === "string") return from;
+    let least = from;
+    for (const name of [...frame.resources.map((resource) => resource.name), ...frame.removed]) {
+      if (before.has(name)) least = Math.min(least, this.table.seqOf(name) - 1, heldFrom.get(name) ?? from);
+    }
+    return least;
+  }
+}
+
+/** What a frame brings that was not there, or not in this form. */
+type News = Pick<Sent, "added" | "changed">;
+
+function newsOf(frame: Frame, before: Before, table: ResourceTable, from: Seq): News {
+  const added = new Set<string>();
+  const changed = new Set<string>();
+  for (const { name, hash } of frame.resources) {
+    const known = knownBefore(before, name, table, from);
+    if (known === undefined) added.add(name);
+    if (formOf(known)?.hash !== hash) changed.add(name);
+  }
+  return { added, changed };
+}
+
+/** A frame that many streams share is looked through once. */
+const newsOfShared = new WeakMap<Frame, News>();
+function sharedNews(frame: Frame, before: Before, table: ResourceTable, from: Seq): News {
+  const known = newsOfShared.get(frame);
+  if (known) return known;
+  const news = newsOf(frame, before, table, from);
+  newsOfShared.set(frame, news);
+  return news;
+}
