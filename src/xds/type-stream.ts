@@ -163,8 +163,7 @@ export class TypeStream implements TrialWriter {
     this.#isStrange = true;
     this.#listDue = isListed(this.type);
     if (!this.#listDue)
-      for (const name of this.subscription.names)
-        this.refusals.exceptions.set(name, { state: "stale", has: "unknown", at: now });
+      for (const name of this.subscription.names) this.refusals.exceptions.set(name, { state: "stale", has: "unknown", at: now });
   }
 
   #owe(asked: Asked | undefined): void {
@@ -205,11 +204,7 @@ export class TypeStream implements TrialWriter {
   wakeAt(): number {
     let at = Number.POSITIVE_INFINITY;
     const isDue =
-      this.#sent < this.table.seq ||
-      this.#owed !== undefined ||
-      this.#forced.size > 0 ||
-      this.#listDue ||
-      this.refusals.isQueued;
+      this.#sent < this.table.seq || this.#owed !== undefined || this.#forced.size > 0 || this.#listDue || this.refusals.isQueued;
     const newest = this.#inFlight.pending.at(-1);
     if (isDue && newest) at = newest.at + this.view.times.inFlightOverrideMs;
     for (const { state, refusal, dueAt } of this.exceptions.values()) {
@@ -385,7 +380,6 @@ export class TypeStream implements TrialWriter {
     if (this.type === "cluster") this.view.forceEndpoints(names);
   }
 
-  /** State of the world: the list as this Envoy should have it now. */
   #effective(): Resource[] {
     return effectiveList(this.table, this.exceptions, this.subscription, this.#sent);
   }
