@@ -76,6 +76,11 @@ export class GatewaySnapshot {
     return this.#publish(state, dirty, now);
   }
 
+  /** Streams are woken: what is in the tables now may be sent to any of them. */
+  show(): void {
+    for (const type of resourceTypes) this.tables[type].show();
+  }
+
   /** Takes clusters in as retired ones: an Envoy came that has them, and what it routes to them is not known. True when something was published. */
   adopt(state: DesiredState, clusters: readonly string[], now: number): boolean {
     const seq = this.#seq + 1;

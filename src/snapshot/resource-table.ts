@@ -16,6 +16,8 @@ interface Entry {
   seq: Seq;
   /** When it came (back) into being. */
   createdSeq: Seq;
+  /** When it came into being for the first time that is remembered. */
+  bornSeq: Seq;
   /** Of a removed one: from here on nothing names it. */
   unreferencedSeq: Seq;
   /** Newest first; `seq` is when it became current. */
@@ -37,6 +39,8 @@ export class ResourceTable {
   readonly #log: Step[] = [];
   #seq: Seq = 0;
   #removedSeq: Seq = 0;
+  /** Up to here streams have been woken. */
+  #visibleSeq: Seq = 0;
   #revision: Revision = 0;
   /** Sum of the 64-bit hashes of all forms: the same for the same content in any order. */
   #sum = 0n;
@@ -89,12 +93,13 @@ export class ResourceTable {
     return this.#entries.get(name)?.unreferencedSeq ?? 0;
   }
 
-  /** The form that was current at `seq`. Forms too old to be kept count as absent. */
-  at(name: string, seq: Seq): Resource | undefined {
+  /** The form that was current at `seq`, undefined when there was none; "unknown" when it is too old to be kept. */
+  at(name: string, seq: Seq): Resource | "unknown" | undefined {
     const entry = this.#entries.get(name);
-    if (!entry) return undefined;
+    if (!entry || seq < entry.bornSeq) return undefined;
     if (entry.formSeq <= seq) return entry.current;
-    return entry.past.find((form) => form.seq <= seq)?.resource;
+    const past = entry.past.find((form) => form.seq <= seq);
+    return past ? past.resource : "unknown";
   }
 
   /** A form of the name with this hash, current or past. */
@@ -135,6 +140,11 @@ export class ResourceTable {
     return first === undefined ? newest : first - 1;
   }
 
+  /** Streams are woken: from here on any of them may have what is current. */
+  show(): void {
+    this.#visibleSeq = this.#seq;
+  }
+
   /** Takes one publication's changes. `touched` names are sent again although their bytes are the same. */
   commit(
     seq: Seq,
@@ -157,27 +167,32 @@ export class ResourceTable {
 
   #set(resource: Resource, seq: Seq): void {
     const entry = this.#entries.get(resource.name);
+    this.#count(resource, 1);
     if (!entry) {
-      this.#entries.set(resource.name, { current: resource, seq, createdSeq: seq, unreferencedSeq: 0, past: [], formSeq: seq });
-      this.#count(resource, 1);
+      const times = { seq, createdSeq: seq, bornSeq: seq, unreferencedSeq: 0, formSeq: seq };
+      this.#entries.set(resource.name, { current: resource, past: [], ...times });
       return;
     }
-    entry.past.unshift({ resource: entry.current, seq: entry.formSeq });
-    entry.past.length = Math.min(entry.past.length, maxPastForms);
-    if (entry.current) this.#count(entry.current, -1);
-    else entry.createdSeq = seq;
-    Object.assign(entry, { current: resource, seq, formSeq: seq });
-    this.#count(resource, 1);
+    if (!entry.current) entry.createdSeq = seq;
+    this.#replace(entry, resource, seq);
   }
 
   #remove(name: string, unreferencedSeq: Seq, seq: Seq): void {
     const entry = this.#entries.get(name);
     if (!entry?.current) return;
-    this.#count(entry.current, -1);
-    entry.past.unshift({ resource: entry.current, seq: entry.formSeq });
-    entry.past.length = Math.min(entry.past.length, maxPastForms);
-    Object.assign(entry, { current: undefined, seq, formSeq: seq, unreferencedSeq });
+    this.#replace(entry, undefined, seq);
+    entry.unreferencedSeq = unreferencedSeq;
     this.#removedSeq = seq;
+  }
+
+  #replace(entry: Entry, resource: Resource | undefined, seq: Seq): void {
+    if (entry.current) this.#count(entry.current, -1);
+    // A form that came and went before any stream was woken was sent to nobody.
+    if (entry.formSeq <= this.#visibleSeq) {
+      entry.past.unshift({ resource: entry.current, seq: entry.formSeq });
+      entry.past.length = Math.min(entry.past.length, maxPastForms);
+    }
+    Object.assign(entry, { current: resource, seq, formSeq: seq });
   }
 
   /** Removed names whose last trace left the log are gone for good. */

@@ -103,6 +103,7 @@ export class Snapshots {
     this.#snapshots.set(key, { snapshot, holders: 1 });
     this.#factory.begin();
     if (this.#state) snapshot.rebuild(this.#state, this.options.now());
+    snapshot.show();
     return snapshot;
   }
 
@@ -184,6 +185,7 @@ export class Snapshots {
   }
 
   #announce(changed: ReadonlySet<GatewaySnapshot>): void {
+    for (const snapshot of changed) snapshot.show();
     for (const listener of this.#listeners) listener(changed);
   }
 }

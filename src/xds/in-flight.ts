@@ -1,9 +1,10 @@
 // What one stream has sent of one type and not heard about yet: which response an answer belongs to, and what is not known to be in use.
 // In: frames that go out, nonces that come back. Out: Sent, for refusals.ts and readiness.ts.
-import type { Seq } from "../snapshot/resource.js";
+import type { ResourceType } from "../model/resource-type.js";
+import type { Resource, Seq } from "../snapshot/resource.js";
 import type { ResourceTable } from "../snapshot/resource-table.js";
 import { type Frame, toFrame } from "./response.js";
-import { type Before, formOf, knownBefore, type Sent } from "./sent.js";
+import { type Before, formOf, type Known, knownBefore, type Sent } from "./sent.js";
 
 /** Responses without an answer, and nonces in use, that are remembered; the oldest is forgotten beyond it. */
 const maxPending = 256;
@@ -15,11 +16,24 @@ export class InFlight {
   /** Shared nonces that this stream has used → how often. */
   readonly #nonces = new Map<string, number>();
   #ownNonces = 0;
+  /**
+   * Listeners and RouteConfigurations are few, change often and long, and a route must be put back exactly as it was: what was sent of each
+   * is kept here. Clusters and endpoints are many: for them the table's short memory of past forms does.
+   */
+  readonly #forms: Map<string, Resource> | undefined;
 
   constructor(
+    private readonly type: ResourceType,
     private readonly table: ResourceTable,
     private readonly delta: boolean,
-  ) {}
+  ) {
+    this.#forms = type === "listener" || type === "route" ? new Map() : undefined;
+  }
+
+  /** What the Envoy has of a name that has no exception, when everything up to `sent` has gone out. */
+  formOf(name: string, sent: Seq): Known {
+    return this.#forms ? this.#forms.get(name) : this.table.at(name, sent);
+  }
 
   /** Oldest first. */
   get pending(): readonly Sent[] {
@@ -39,6 +53,17 @@ export class InFlight {
     return this.#unconfirmed.size > 0 || this.#pending.length > 0;
   }
 
+  /** The Envoy came with this form, the current one. */
+  assume(resource: Resource): void {
+    this.#forms?.set(resource.name, resource);
+  }
+
+  /** The Envoy came with all that is current. */
+  assumeAll(isAsked: (name: string) => boolean): void {
+    if (this.#forms)
+      for (const resource of this.table.resources()) if (isAsked(resource.name)) this.#forms.set(resource.name, resource);
+  }
+
   /** A nonce for a frame that is this stream's alone. */
   ownNonce(): string {
     this.#ownNonces += 1;
@@ -56,10 +81,10 @@ export class InFlight {
     // The last of two nonce fields counts, so a shared frame gets a nonce of its own by adding one.
     const { resources, removed } = frame;
     const unique = repeats === 0 ? frame : toFrame({ body: frame.bytes, resources, removed }, `${frame.nonce}.${repeats}`);
-    const news =
-      typeof before === "string" ? sharedNews(frame, before, this.table, from) : newsOf(frame, before, this.table, from);
+    const exactly = this.#noteForms(frame, before);
+    const news = this.#news(frame, before, from);
     const ackedUpTo = kind === "main" ? this.#ackedUpTo(frame, before, from, heldFrom) : from;
-    const sent = { nonce: unique.nonce, at: now, kind, from, ackedUpTo, frame: unique, before, ...news, looks: 0 };
+    const sent = { nonce: unique.nonce, at: now, kind, from, ackedUpTo, frame: unique, before: exactly, ...news, looks: 0 };
     this.#pending.push(sent);
     if (this.#pending.length > maxPending) this.#pending.shift();
     return sent;
@@ -88,6 +113,25 @@ export class InFlight {
     for (const name of names) this.#unconfirmed.delete(name);
   }
 
+  /** Writes down what the Envoy will have; returns what it had. */
+  #noteForms(frame: Frame, before: Before): Before {
+    const forms = this.#forms;
+    if (!forms) return before;
+    const had = new Map<string, Known>(typeof before === "string" ? [] : before);
+    for (const resource of frame.resources) {
+      if (!had.has(resource.name)) had.set(resource.name, forms.get(resource.name));
+      forms.set(resource.name, resource);
+    }
+    for (const name of frame.removed) forms.delete(name);
+    return had;
+  }
+
+  /** Only clusters are watched for what is new in them. */
+  #news(frame: Frame, before: Before, from: Seq): News {
+    if (this.type !== "cluster") return nothingNew;
+    return typeof before === "string" ? sharedNews(frame, before, this.table, from) : newsOf(frame, before, this.table, from);
+  }
+
   /** A frame of the stream's own may bring what was held back for long. */
   #ackedUpTo(frame: Frame, before: Before, from: Seq, heldFrom: ReadonlyMap<string, Seq>): Seq {
     if (typeof before === "string") return from;
@@ -101,6 +145,7 @@ export class InFlight {
 
 /** What a frame brings that was not there, or not in this form. */
 type News = Pick<Sent, "added" | "changed">;
+const nothingNew: News = { added: new Set(), changed: new Set() };
 
 function newsOf(frame: Frame, before: Before, table: ResourceTable, from: Seq): News {
   const added = new Set<string>();

@@ -47,7 +47,7 @@ export class TypeStream implements TrialWriter {
   ) {
     this.subscription = new Subscription(type);
     this.refusals = new Refusals(type, table, view, this);
-    this.#inFlight = new InFlight(table, view.delta);
+    this.#inFlight = new InFlight(type, table, view.delta);
   }
 
   get exceptions(): ReadonlyMap<string, Exception> {
@@ -138,7 +138,10 @@ export class TypeStream implements TrialWriter {
     for (const name of names) {
       const hash = hashOfVersion(versions.get(name) ?? "");
       const current = this.table.get(name);
-      if (current && hash === current.hash) continue;
+      if (current && hash === current.hash) {
+        this.#inFlight.assume(current);
+        continue;
+      }
       const has: Known = hash === "" ? undefined : (this.table.formWithHash(name, hash) ?? "unknown");
       // It asks for something that neither side has, and waits to be told so.
       if (!current && has === undefined) {
@@ -158,6 +161,7 @@ export class TypeStream implements TrialWriter {
     const shared = sharedFrames(this.table);
     if (hashOfVersion(version) === hashOfVersion(shared.version(this.subscription.asked))) {
       this.#sent = this.table.seq;
+      this.#inFlight.assumeAll((name) => this.subscription.includes(name));
       return;
     }
     this.#isStrange = true;
@@ -302,7 +306,7 @@ export class TypeStream implements TrialWriter {
         ? (this.table.formOtherThan(name, current?.hash ?? "") ?? "unknown")
         : isNew && mustAnswer
           ? undefined
-          : this.table.at(name, this.#sent);
+          : this.#inFlight.formOf(name, this.#sent);
     const decision = decide({ type: this.type, name, current, has, exception }, this.view, this.view.snapshots, now);
     if (decision.exception) this.refusals.exceptions.set(name, decision.exception);
     else this.refusals.exceptions.delete(name);

@@ -34,7 +34,12 @@ describe.each<Mode>(["separate-delta", "separate-sotw"])("an Envoy on the servic
       ["cluster", clusterBody("two", [two])],
       ["route", routeBody("app", "web", { one: 1, two: 0 })],
     ]);
-    await waitFor("the route is live", async () => (await send({ port: web })).backend === "one");
+    // Without ADS an Envoy acks clusters before they are warm, and nothing holds a route back for them.
+    await waitFor("both clusters are warm", async () => {
+      const gauges = await world.envoy.stats("cluster\\.(one|two)\\.membership_healthy|cluster_manager\\.warming_clusters");
+      return gauges.size === 3 && gauges.get("cluster_manager.warming_clusters") === 0;
+    });
+    expect((await send({ port: web })).backend).toBe("one");
   });
 
   test("weights, endpoints and new routes arrive", async () => {

@@ -126,6 +126,18 @@ export class StreamWorld {
     return this.#revision;
   }
 
+  /** Commits several revisions that arrive together: streams are woken once, after the last. */
+  commitTogether(...all: readonly Change[][]): void {
+    const committed = all.map((changes) => {
+      this.#revision += 1;
+      const one = { revision: this.#revision, id: `id-${this.#revision}`, changes };
+      this.#state.apply(one);
+      return one;
+    });
+    this.snapshots.apply(committed);
+    this.stream.pump(this.now);
+  }
+
   put(kind: "cluster", after: Cluster): Change;
   put(kind: "endpoint", after: Endpoint): Change;
   put(kind: "listener", after: Listener): Change;

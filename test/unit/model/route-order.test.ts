@@ -1,3 +1,4 @@
+// The rule by which HTTP routes are tried: total, transitive, blind to the order of creation; and what goes first, step by step.
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { HttpRoute, NamedMatch, PathMatch } from "../../../src/model/route.js";

@@ -1,3 +1,4 @@
+// Weights as shares of one fixed total: they add up, none that somebody asked for is rounded away, and a growing canary never shrinks.
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { toTotal, weightTotal } from "../../../src/model/weight.js";

@@ -1,3 +1,4 @@
+// Encoding is deterministic, and refuses what protobufjs would drop without a word: misspelt fields, unknown enum values, two of a oneof.
 import { describe, expect, test } from "vitest";
 import { any, decode, encode, InvalidMessage, typeUrl } from "../../../src/proto/encode.js";
 import type { ClusterProto, RouteActionProto } from "../../../src/proto/messages.js";

@@ -1,3 +1,4 @@
+// Protobuf written by hand, for bytes that are spliced: compared with what protobufjs reads, and with what encode() gives.
 import * as fc from "fast-check";
 import protobuf from "protobufjs";
 import { expect, test } from "vitest";

@@ -1,3 +1,5 @@
+// Promises of translation that no single golden case shows: the order of rows does not matter, listeners stay still, and a shifted
+// weight encodes one route. The cases themselves are in test/golden.
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Cluster } from "../../../src/model/cluster.js";

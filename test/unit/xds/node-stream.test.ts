@@ -79,6 +79,20 @@ describe.each([{ delta: true }, { delta: false }])("a stream, delta $delta", ({ 
     expect(world.envoy.faults).toEqual([]);
   });
 
+  test("a route that changes many times between two looks, or while an answer is out, is never without its form", () => {
+    const world = simpleWorld(delta);
+    const move = (name: string) => [
+      world.put("cluster", cluster(name)),
+      world.put("route", httpRoute("home", "web", "/home", [name])),
+    ];
+    world.commitTogether(...["b", "c", "d", "e", "f", "g"].map(move));
+    for (const name of ["h", "i", "j", "k", "l", "m"]) world.commit(...move(name));
+    do expect(paths(world)).toEqual(["/home"]);
+    while (world.envoy.step(world.now));
+    expect(world.envoy.routes.get("web")?.clusters).toEqual(["m"]);
+    expect(world.envoy.faults).toEqual([]);
+  });
+
   test("a TCP route gets its listener after its cluster", () => {
     const world = simpleWorld(delta);
     world.commit(world.put("listener", tcpListener("tcp", 90)), world.put("route", tcpRoute("echo", "tcp", ["a"])));

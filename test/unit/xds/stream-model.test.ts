@@ -8,6 +8,7 @@ import { GatewaySnapshot } from "../../../src/snapshot/gateway-snapshot.js";
 import { ResourceTable } from "../../../src/snapshot/resource-table.js";
 import { NodeStream } from "../../../src/xds/node-stream.js";
 import { ClusterReadiness } from "../../../src/xds/readiness.js";
+import { formOf } from "../../../src/xds/sent.js";
 import { badPath, badPort, failsWhenMadeMs, refusedWholeMs } from "../../support/fake-envoy.js";
 import {
   cluster,
@@ -295,7 +296,7 @@ describe.each([{ delta: true }, { delta: false }])("a mutant is caught, delta $d
   test("an older form sent after a newer one", () => {
     const get = ResourceTable.prototype.get;
     vi.spyOn(ResourceTable.prototype, "get").mockImplementation(function (this: ResourceTable, name) {
-      return this.type === "route" ? (this.at(name, this.seq - 1) ?? get.call(this, name)) : get.call(this, name);
+      return this.type === "route" ? (formOf(this.at(name, this.seq - 1)) ?? get.call(this, name)) : get.call(this, name);
     });
     expect(failureOf(delta)).not.toBe("");
   });
