@@ -4,7 +4,8 @@
 FROM node:24-slim AS build
 WORKDIR /chancery
 COPY package.json package-lock.json ./
-RUN npm ci --ignore-scripts --omit=optional --no-audit --no-fund
+# With the optional packages: the compiler itself is one, by platform.
+RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json ./
 COPY proto ./proto
 COPY scripts ./scripts

@@ -59,6 +59,7 @@ function createXds(config: Config, follower: Follower, fleet: Fleet, log: Logger
     maxRequestBytes: xds.maxMessageBytes,
     maxNames: xds.maxNames,
     maxNodeIdLength: xds.maxNodeIdLength,
+    maxNodeMetadataBytes: xds.maxNodeMetadataBytes,
     newStreamsPerSecond: xds.newStreamsPerSecond,
     newStreamBurst: xds.newStreamBurst,
     writeStallMs: xds.writeStallMs,
@@ -143,6 +144,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     connectTimeoutMs,
     queryTimeoutMs,
     log: log.child({ room: "store" }),
+    metrics,
   });
   const follower = createFollower({ store, ...config.snapshot, log: log.child({ room: "snapshot" }), metrics });
   const fleet = createFleet(config, store, follower, log, metrics);

@@ -171,6 +171,13 @@ export const settings = {
       max: 1024,
       about: "Longest id and cluster of a node; beyond it the stream ends with RESOURCE_EXHAUSTED.",
     }),
+    maxNodeMetadataBytes: integer("CHANCERY_XDS_MAX_NODE_METADATA_BYTES", {
+      unit: "bytes",
+      default: 64 * 1024,
+      min: 1024,
+      max: 4 * mebibyte,
+      about: "Largest `metadata` of a node; beyond it the stream ends with RESOURCE_EXHAUSTED.",
+    }),
     requestsPerSecond: integer("CHANCERY_XDS_REQUESTS_PER_SECOND", {
       unit: "requests/s",
       default: 200,

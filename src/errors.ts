@@ -60,3 +60,11 @@ export class AppError extends Error {
     this.name = "AppError";
   }
 }
+
+/** What began a failure, in one line: the codes on top are for programs, and the stack of a connection that was refused tells nothing. */
+export function reasonOf(error: unknown): string {
+  let reason = error;
+  for (let depth = 0; depth < 10 && reason instanceof Error && reason.cause !== undefined; depth++) reason = reason.cause;
+  if (reason instanceof AggregateError && reason.errors.length > 0) return reasonOf(reason.errors[0]);
+  return reason instanceof Error ? reason.message || reason.name : String(reason);
+}

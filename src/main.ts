@@ -5,8 +5,8 @@ import closeWithGrace from "close-with-grace";
 import { Command } from "commander";
 import { type Config, ConfigError, readConfig } from "./config.js";
 import { settingsHelp } from "./config-help.js";
-import { AppError } from "./errors.js";
-import { createLogger, type Logger } from "./telemetry/logger.js";
+import { AppError, reasonOf } from "./errors.js";
+import { createLogger, failureFacts, type Logger } from "./telemetry/logger.js";
 
 /** As in cli/exit-codes.ts: 1 failed, 2 wrong usage, 3 a database that can't be reached. */
 const exitCode = { failed: 1, usage: 2, away: 3 } as const;
@@ -26,18 +26,10 @@ function readEnvironment(): { config: Config; log: Logger } {
   }
 }
 
-/** What began it: the codes on top are for programs. */
-function rootCause(error: unknown): unknown {
-  let cause = error;
-  for (let depth = 0; depth < 10 && cause instanceof Error && cause.cause !== undefined; depth++) cause = cause.cause;
-  return cause;
-}
-
 /** The whole of it in the log, its root in one line for who started it by hand. */
 function fail(log: Logger, error: unknown, sentence: string): never {
-  log.fatal({ err: error }, sentence);
-  const cause = rootCause(error);
-  process.stderr.write(`${sentence}: ${cause instanceof Error ? cause.message : String(cause)}\n`);
+  log.fatal(failureFacts(error), sentence);
+  process.stderr.write(`${sentence}: ${reasonOf(error)}\n`);
   process.exit(error instanceof AppError && error.code === "database_unavailable" ? exitCode.away : exitCode.failed);
 }
 

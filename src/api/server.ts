@@ -9,6 +9,7 @@ import fastifySwaggerUi from "@fastify/swagger-ui";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import fastify, { type FastifyReply, type FastifyRequest, type FastifySchema, type FastifyServerOptions } from "fastify";
 import { AppError, errorCodes } from "../errors.js";
+import { failureFacts } from "../telemetry/logger.js";
 import { requestIdOf } from "./author.js";
 import { clusterCalls } from "./clusters.js";
 import { type Api, type ApiContext, type ApiLimits, type ApiOptions, defaultApiLimits } from "./context.js";
@@ -36,6 +37,9 @@ const maxParamLength = 255;
 /** Server and proxies look for slow clients this often. */
 const connectionsCheckingIntervalMs = 1000;
 
+/** Limits that are met before a call begins, as metrics name them: their settings, without CHANCERY_. */
+type LimitName = "api_max_body_bytes" | "api_max_endpoints_body_bytes" | "api_max_connections" | "api_request_timeout_ms";
+
 /** `exactlyOneOf: [keys]`: JSON Schema could only say it by a `oneOf` whose problems nobody understands. */
 function exactlyOneOf(keys: readonly string[], value: object): boolean {
   const given = keys.filter((key) => Object.hasOwn(value, key));
@@ -57,7 +61,11 @@ const ajvOptions: NonNullable<NonNullable<FastifyServerOptions["ajv"]>["customOp
   keywords: [{ keyword: "exactlyOneOf", type: "object", schemaType: "array", validate: exactlyOneOf, errors: true }],
 };
 
-function createFastify(limits: ApiLimits, onBadUrl: (error: unknown, request: FastifyRequest, reply: FastifyReply) => void): Api {
+function createFastify(
+  limits: ApiLimits,
+  onBadUrl: (error: unknown, request: FastifyRequest, reply: FastifyReply) => void,
+  onLimit: (limit: LimitName) => void,
+): Api {
   return fastify({
     logger: false, // Requests are logged by what they did (writes.ts) and where they failed.
     bodyLimit: limits.maxBodyBytes,
@@ -75,7 +83,10 @@ function createFastify(limits: ApiLimits, onBadUrl: (error: unknown, request: Fa
     genReqId: (request: IncomingMessage) => requestIdOf(request.headers) ?? randomUUID(),
     ajv: { customOptions: ajvOptions },
     frameworkErrors: onBadUrl,
-    clientErrorHandler: answerBrokenRequest,
+    clientErrorHandler(error, socket) {
+      if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") onLimit("api_request_timeout_ms");
+      answerBrokenRequest(error, socket);
+    },
   }).withTypeProvider<TypeBoxTypeProvider>();
 }
 
@@ -136,18 +147,21 @@ function setHooks(api: Api, { metrics, log }: ApiContext, paths: Paths, inFlight
   });
 }
 
-function createErrorHandler({ log }: ApiContext): (thrown: unknown, request: FastifyRequest, reply: FastifyReply) => void {
+function createErrorHandler(
+  { log, limits }: ApiContext,
+  onLimit: (limit: LimitName) => void,
+): (thrown: unknown, request: FastifyRequest, reply: FastifyReply) => void {
   return (thrown, request, reply) => {
     const error = toAppError(thrown);
-    const facts = {
-      requestId: request.id,
-      method: request.method,
-      url: request.url,
-      code: error.code,
-      err: error.cause ?? error,
-    };
-    if (error.code === "internal") log.error(facts, "a request failed for a reason of ours");
-    else if (errorCodes[error.code].status >= 500) log.warn(facts, "a request could not be answered");
+    const facts = { requestId: request.id, method: request.method, url: request.url, code: error.code };
+    if (error.code === "too_large") {
+      const isLarger = request.routeOptions.bodyLimit === limits.maxEndpointsBodyBytes;
+      onLimit(isLarger ? "api_max_endpoints_body_bytes" : "api_max_body_bytes");
+    }
+    if (error.code === "internal") log.error({ ...facts, err: error.cause ?? error }, "a request failed for a reason of ours");
+    // Who asks whether it is ready is told, as often as they ask; that is no news for the log.
+    else if (errorCodes[error.code].status >= 500 && error.code !== "starting")
+      log.warn({ ...facts, ...failureFacts(error) }, "a request could not be answered");
     const { status, headers, body } = toProblemDetails(error, request.id, request.url);
     reply
       .code(status)
@@ -183,8 +197,9 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
     log,
     writes: new Writes({ ...options, limits, log, closing: closing.signal }),
   };
-  const onError = createErrorHandler(context);
-  const api = createFastify(limits, onError);
+  const onLimit = (limit: LimitName): void => options.metrics.count("limit_hits_total", { limit });
+  const onError = createErrorHandler(context, onLimit);
+  const api = createFastify(limits, onError, onLimit);
   const paths = new Paths();
   const inFlight = new InFlight((count) => options.metrics.set("api_requests_in_flight", {}, count));
   api.removeAllContentTypeParsers();
@@ -198,6 +213,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
   for (const add of [clusterCalls, endpointCalls, listenerCalls, routeCalls, nodeCalls, operationCalls]) add(api, context);
   await api.ready();
   api.server.maxConnections = limits.maxConnections;
+  api.server.on("drop", () => onLimit("api_max_connections"));
   return {
     async listen({ host, port }) {
       await api.listen({ host, port });

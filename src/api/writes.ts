@@ -9,7 +9,7 @@ import type { Revision } from "../model/revision.js";
 import type { Fleet } from "../status/fleet.js";
 import type { Sync } from "../status/sync.js";
 import type { Store, WriteTx } from "../store/store.js";
-import type { Logger } from "../telemetry/logger.js";
+import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { readAuthor } from "./author.js";
 import { object, word } from "./fields.js";
@@ -93,7 +93,7 @@ export class Writes {
     if (request.query.wait === undefined) return this.#write(author, reply, work);
     const { maxWaits } = this.options.limits;
     if (this.#waits >= maxWaits) {
-      this.options.metrics.count("limit_hits_total", { limit: "maxWaits" });
+      this.options.metrics.count("limit_hits_total", { limit: "api_max_waits" });
       throw new AppError("too_many_requests", {
         maxWaits,
         detail: `${maxWaits} callers wait for Envoys already; nothing was changed`,
@@ -133,7 +133,7 @@ export class Writes {
     try {
       return await fleet.waitSync(revision, request.query.timeoutMs ?? standardWaitMs, AbortSignal.any([closing, gone.signal]));
     } catch (error) {
-      log.warn({ err: error, revision, requestId: request.id }, "the wait for Envoys was cut short");
+      log.warn({ ...failureFacts(error), revision, requestId: request.id }, "the wait for Envoys was cut short");
       return { revision, state: "pending", gateways: {}, replicasBehind: [""] };
     } finally {
       request.raw.socket.off("close", onClose);

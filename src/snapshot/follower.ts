@@ -1,9 +1,11 @@
 // Follows the revisions: the poll is the truth, a notice only makes it sooner. One loop, one read at a time.
 // In: Store. Out: Snapshots, loaded first and brought up to date after. Called by app.ts.
+import { reasonOf } from "../errors.js";
 import { DesiredState } from "../model/desired-state.js";
+import { resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
-import type { Store } from "../store/store.js";
-import type { Logger } from "../telemetry/logger.js";
+import { StateMismatch, type Store } from "../store/store.js";
+import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { Snapshots } from "./snapshots.js";
 
@@ -33,6 +35,9 @@ const freshnessShareMs = 50;
 /** Waits after a failed read grow up to this. */
 const maxRetryMs = 5_000;
 
+/** What made the feed be read; values of a metric's label. */
+type PollCause = "timer" | "hint" | "stream" | "more";
+
 export function createFollower(options: FollowerOptions): Follower {
   return new RevisionFollower(options);
 }
@@ -41,12 +46,20 @@ class RevisionFollower implements Follower {
   readonly snapshots: Snapshots;
   readonly #abort = new AbortController();
   #loop: Promise<void> = Promise.resolve();
-  #nudged = false;
+  /** Set while a read is wanted sooner than the timer says. */
+  #nudgedBy: PollCause | undefined;
   #wake: (() => void) | undefined;
   #connected = false;
   #failures = 0;
+  /** What the log was told last of why reading fails; "" while it does not. */
+  #trouble = "";
   #removalTimer: NodeJS.Timeout | undefined;
   #head: { startsAt: number; read: Promise<Revision | undefined> } | undefined;
+  /** The newest revision that the database was seen to have. */
+  #newest: Revision = 0;
+  /** type → translations that the metric has. */
+  readonly #counted = { cluster: 0, endpoint: 0, listener: 0, route: 0 };
+  readonly #stopMeasuring: () => void;
   readonly #waiting = new Set<{ revision: Revision; resolve: () => void }>();
   readonly #now: () => number;
 
@@ -55,13 +68,17 @@ class RevisionFollower implements Follower {
     this.snapshots = new Snapshots({
       removalGraceMs: options.removalGraceMs,
       now: this.#now,
-      onFault: ({ type, name, error }) =>
+      onFault: ({ type, name, error }) => {
+        options.metrics.count("snapshot_failures_total", { reason: "translate" });
         options.log.error(
           { type, name, err: error, revision: this.snapshots.revision },
           "can't be translated; the last good form stays",
-        ),
+        );
+      },
+      onBuilt: (cause, ms) => options.metrics.observe("snapshot_build_seconds", { cause }, ms / 1_000),
     });
     this.snapshots.setFreshness(() => this.#whenFresh());
+    this.#stopMeasuring = options.metrics.beforeScrape(() => this.#measure());
   }
 
   async start(signal: AbortSignal): Promise<void> {
@@ -70,7 +87,7 @@ class RevisionFollower implements Follower {
       await this.#pause(this.#retryMs());
       if (this.#abort.signal.aborted) throw this.#abort.signal.reason;
     }
-    const stopHints = this.options.store.onRevisionHint(() => this.#nudge());
+    const stopHints = this.options.store.onRevisionHint(() => this.#nudge("hint"));
     this.#abort.signal.addEventListener("abort", stopHints, { once: true });
     this.#loop = this.#follow();
   }
@@ -84,32 +101,41 @@ class RevisionFollower implements Follower {
     this.#wake?.();
     clearTimeout(this.#removalTimer);
     await this.#loop;
+    this.#stopMeasuring();
   }
 
   async #follow(): Promise<void> {
+    let cause: PollCause = "timer";
     while (!this.#abort.signal.aborted) {
       let more = false;
+      this.options.metrics.count("feed_polls_total", { cause });
       const read = await this.#tryRead(async () => {
         more = await this.#readNext();
       });
-      if (!more) await this.#pause(read ? this.options.pollMs * (0.75 + Math.random() / 2) : this.#retryMs());
+      cause = more ? "more" : await this.#pause(read ? this.options.pollMs * (0.75 + Math.random() / 2) : this.#retryMs());
     }
   }
 
   async #load(): Promise<void> {
-    const started = performance.now();
-    const rows = await this.options.store.loadState();
+    const startedAt = performance.now();
+    const { log, metrics, store } = this.options;
+    const rows = await store.loadState().catch((error: unknown) => {
+      metrics.count("snapshot_failures_total", { reason: error instanceof StateMismatch ? "count" : "load" });
+      throw error;
+    });
+    this.#newest = rows.revision;
     this.snapshots.load(DesiredState.from(rows));
     this.#published();
-    this.options.log.info(
-      {
-        revision: rows.revision,
-        clusters: rows.clusters.length,
-        routes: rows.routes.length,
-        ms: Math.round(performance.now() - started),
-      },
-      "state loaded",
-    );
+    const ms = performance.now() - startedAt;
+    metrics.observe("snapshot_load_seconds", {}, ms / 1_000);
+    const { revision, clusters, endpoints, listeners, routes } = rows;
+    const counts = {
+      clusters: clusters.length,
+      endpoints: endpoints.length,
+      listeners: listeners.length,
+      routes: routes.length,
+    };
+    log.info({ revision, ...counts, ms: Math.round(ms) }, "state loaded");
   }
 
   /** True when more is waiting. */
@@ -118,6 +144,7 @@ class RevisionFollower implements Follower {
     if (!state) return false;
     const next = await this.options.store.readAfter({ revision: state.revision, id: state.id }, maxRevisionsPerRead);
     if (next.kind === "other-history") {
+      this.options.metrics.count("feed_histories_total", {});
       this.options.log.error(
         { revision: state.revision, id: state.id },
         "the database has another history than this replica: everything is read again",
@@ -125,6 +152,7 @@ class RevisionFollower implements Follower {
       await this.#load();
       return false;
     }
+    this.#newest = next.head;
     if (next.revisions.length === 0) return false;
     this.snapshots.apply(next.revisions);
     this.#published();
@@ -154,7 +182,8 @@ class RevisionFollower implements Follower {
     const head = await this.#sharedHead();
     if (head === undefined) return false;
     if (this.snapshots.revision >= head) return true;
-    this.#nudge();
+    this.#newest = head;
+    this.#nudge("stream");
     await new Promise<void>((resolve) => {
       const waiting = { revision: head, resolve };
       this.#waiting.add(waiting);
@@ -177,7 +206,9 @@ class RevisionFollower implements Follower {
       .then(
         (head) => head.revision,
         (error: unknown) => {
-          this.options.log.warn({ err: error }, "can't ask the database for its newest revision");
+          // While the feed can't read either, that has been told, and every stream that opens would tell it again.
+          const level = this.#connected ? "warn" : "debug";
+          this.options.log[level](failureFacts(error), "can't ask the database for its newest revision");
           return undefined;
         },
       );
@@ -191,13 +222,17 @@ class RevisionFollower implements Follower {
     try {
       await read();
       if (!this.#connected && this.#failures > 0)
-        this.options.log.info({ revision: this.snapshots.revision }, "the database answers again");
+        this.options.log.info({ revision: this.snapshots.revision, failures: this.#failures }, "the database answers again");
       this.#connected = true;
       this.#failures = 0;
+      this.#trouble = "";
       return true;
     } catch (error) {
-      if (this.#failures === 0)
-        this.options.log.error({ err: error }, "can't read from the database; Envoys keep what they have");
+      // Told once, and again when it becomes another one: first no answer, then a schema that is too old.
+      const trouble = reasonOf(error);
+      if (trouble !== this.#trouble)
+        this.options.log.error(failureFacts(error), "can't read from the database; Envoys keep what they have");
+      this.#trouble = trouble;
       this.#connected = false;
       this.#failures += 1;
       return false;
@@ -208,13 +243,14 @@ class RevisionFollower implements Follower {
     return Math.random() * Math.min(maxRetryMs, 100 * 2 ** Math.min(this.#failures, 10)) + 50;
   }
 
-  #nudge(): void {
-    this.#nudged = true;
+  #nudge(cause: PollCause): void {
+    this.#nudgedBy ??= cause;
     this.#wake?.();
   }
 
-  async #pause(ms: number): Promise<void> {
-    if (!this.#nudged && !this.#abort.signal.aborted) {
+  /** Returns why it ended. */
+  async #pause(ms: number): Promise<PollCause> {
+    if (!this.#nudgedBy && !this.#abort.signal.aborted) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, ms);
         this.#wake = () => {
@@ -223,7 +259,24 @@ class RevisionFollower implements Follower {
         };
       });
     }
+    const cause = this.#nudgedBy ?? "timer";
     this.#wake = undefined;
-    this.#nudged = false;
+    this.#nudgedBy = undefined;
+    return cause;
+  }
+
+  // ---- Metrics -------------------------------------------------------------------------------------------------------
+
+  #measure(): void {
+    const { metrics } = this.options;
+    const { count, revision, translations } = this.snapshots;
+    metrics.set("snapshot_revision", {}, revision);
+    metrics.set("snapshot_gateways", {}, count);
+    metrics.set("revision_lag", {}, Math.max(0, this.#newest - revision));
+    metrics.set("feed_connected", {}, this.#connected ? 1 : 0);
+    for (const type of resourceTypes) {
+      metrics.count("snapshot_translations_total", { type }, translations[type] - this.#counted[type]);
+      this.#counted[type] = translations[type];
+    }
   }
 }

@@ -4,6 +4,7 @@
 import type { Cluster } from "../model/cluster.js";
 import type { DesiredState } from "../model/desired-state.js";
 import type { HttpListener, Listener } from "../model/listener.js";
+import type { ResourceType } from "../model/resource-type.js";
 import { backendsOf, type HttpRoute, listenersOf, type Route, type TcpRoute, type UdpRoute } from "../model/route.js";
 import type { Transport } from "../translate/config-source.js";
 import { splitClusterName, splitRouteName } from "../translate/names.js";
@@ -16,7 +17,7 @@ import { type Resource, toResource } from "./resource.js";
 export type Wanted = Resource | undefined | "kept";
 
 export interface TranslationFault {
-  readonly type: string;
+  readonly type: ResourceType;
   readonly name: string;
   readonly error: unknown;
 }
@@ -24,8 +25,8 @@ export interface TranslationFault {
 export class ResourceFactory {
   /** Within one publication: key → resource, so that ten gateways encode once. Cleared by `begin`. */
   readonly #made = new Map<string, Wanted>();
-  /** How many messages have been encoded since the start. Tests assert that it is O(what changed). */
-  translations = 0;
+  /** type → messages encoded since the start. */
+  readonly translations: Record<ResourceType, number> = { cluster: 0, endpoint: 0, listener: 0, route: 0 };
 
   constructor(private readonly onFault: (fault: TranslationFault) => void) {}
 
@@ -94,13 +95,13 @@ export class ResourceFactory {
 
   /** A RouteConfiguration with some routes in another form, or left out (DESIGN §8: make before break, per route). */
   routeVariant(listener: HttpListener, routes: readonly HttpRoute[], revision: number): Resource {
-    this.translations += 1;
+    this.translations.route += 1;
     return toResource(resources.routeResource(listener, routes), revision, partsOf(routes));
   }
 
   #make(
     state: DesiredState,
-    type: string,
+    type: ResourceType,
     key: string,
     encode: () => Encoded | undefined,
     parts?: ReadonlyMap<string, HttpRoute>,
@@ -109,7 +110,7 @@ export class ResourceFactory {
     if (this.#made.has(fullKey)) return this.#made.get(fullKey);
     let made: Wanted;
     try {
-      this.translations += 1;
+      this.translations[type] += 1;
       const encoded = encode();
       made = encoded && toResource(encoded, state.revision, parts);
     } catch (error) {

@@ -1,6 +1,7 @@
 // The snapshots of all gateways that some Envoy asks for, and the moment at which they change together.
 // In: revisions from follower.ts. Out: GatewaySnapshot for each stream in xds/, woken through `onPublished`.
 import type { DesiredState } from "../model/desired-state.js";
+import type { ResourceType } from "../model/resource-type.js";
 import type { CommittedRevision, Revision } from "../model/revision.js";
 import type { HttpRoute } from "../model/route.js";
 import type { Transport } from "../translate/config-source.js";
@@ -13,7 +14,12 @@ export interface SnapshotsOptions {
   readonly removalGraceMs: number;
   readonly now: () => number;
   readonly onFault: (fault: TranslationFault) => void;
+  /** Told after each time that snapshots were brought up to date, before anybody is woken. */
+  readonly onBuilt?: (cause: BuildCause, ms: number) => void;
 }
+
+/** Why snapshots were built: new revisions, a full load, or the first stream of a gateway. */
+export type BuildCause = "revisions" | "load" | "gateway";
 
 /** Route name → the form to use in place of the newest; undefined: leave the route out. */
 export type RouteOverrides = ReadonlyMap<string, HttpRoute | undefined>;
@@ -44,18 +50,24 @@ export class Snapshots {
   get revision(): Revision {
     return this.#state?.revision ?? 0;
   }
-  /** Messages encoded since the start. */
-  get translations(): number {
+  /** type → messages encoded since the start: it grows by O(what changed). */
+  get translations(): Readonly<Record<ResourceType, number>> {
     return this.#factory.translations;
+  }
+  /** Snapshots held: of every gateway and transport that a stream asks for. */
+  get count(): number {
+    return this.#snapshots.size;
   }
 
   /** Takes a full load: the first one, or after the database turned out to have another history. Compared by content. */
   load(state: DesiredState): void {
+    const startedAt = performance.now();
     this.#state = state;
     this.#factory.begin();
     const changed = new Set(
       [...this.#snapshots.values()].flatMap(({ snapshot }) => (snapshot.rebuild(state, this.options.now()) ? snapshot : [])),
     );
+    this.#built("load", startedAt);
     this.#announce(changed);
   }
 
@@ -63,6 +75,7 @@ export class Snapshots {
   apply(revisions: readonly CommittedRevision[]): void {
     const state = this.#state;
     if (!state) return;
+    const startedAt = performance.now();
     const changed = new Set<GatewaySnapshot>();
     for (const committed of revisions) {
       state.apply(committed);
@@ -71,6 +84,7 @@ export class Snapshots {
         if (snapshot.apply(state, committed.changes, this.options.now())) changed.add(snapshot);
       }
     }
+    this.#built("revisions", startedAt);
     this.#announce(changed);
   }
 
@@ -101,9 +115,11 @@ export class Snapshots {
     }
     const snapshot = new GatewaySnapshot(gateway, transport, this.#factory, this.options.removalGraceMs);
     this.#snapshots.set(key, { snapshot, holders: 1 });
+    const startedAt = performance.now();
     this.#factory.begin();
     if (this.#state) snapshot.rebuild(this.#state, this.options.now());
     snapshot.show();
+    this.#built("gateway", startedAt);
     return snapshot;
   }
 
@@ -182,6 +198,10 @@ export class Snapshots {
     if (known) return known;
     this.#formIds.set(form, this.#nextFormId);
     return this.#nextFormId++;
+  }
+
+  #built(cause: BuildCause, startedAt: number): void {
+    this.options.onBuilt?.(cause, performance.now() - startedAt);
   }
 
   #announce(changed: ReadonlySet<GatewaySnapshot>): void {

@@ -6,7 +6,7 @@ import { resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
 import type { NodeFilter, NodeRow, StatusStore } from "../store/status-store.js";
 import { type Clock, systemClock } from "../telemetry/clock.js";
-import type { Logger } from "../telemetry/logger.js";
+import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { Flusher } from "./flusher.js";
 import type { NodeReport, RevisionChanges } from "./node-report.js";
@@ -138,7 +138,7 @@ export class Fleet {
     const limit = filter.limit ?? defaultListLimit;
     let partial = false;
     const rows = await store.nodes({ ...filter, limit }).catch((error: unknown) => {
-      log.warn({ err: error }, "nodes of other replicas can't be listed");
+      log.warn(failureFacts(error), "nodes of other replicas can't be listed");
       partial = true;
       return [];
     });

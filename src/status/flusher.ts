@@ -6,7 +6,7 @@ import { resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
 import type { StatusStore } from "../store/status-store.js";
 import { backOffMs, type Clock, withJitter } from "../telemetry/clock.js";
-import type { Logger } from "../telemetry/logger.js";
+import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { type FleetNode, sameExceptions } from "./fleet-node.js";
 import { toNodeRow } from "./node-view.js";
@@ -90,7 +90,7 @@ export class Flusher {
     await this.#running;
     if (!this.#beaten) return;
     await this.options.store.removeReplica(this.options.replica).catch((error: unknown) => {
-      this.options.log.warn({ err: error }, "this replica could not be signed off; its lease ends by itself");
+      this.options.log.warn(failureFacts(error), "this replica could not be signed off; its lease ends by itself");
     });
   }
 
@@ -179,7 +179,7 @@ export class Flusher {
     } catch (error) {
       if (batch) this.#putBack(batch);
       if (this.#failures === 0)
-        log.warn({ err: error }, "what Envoys answered can't be written to the database; it is kept and tried again");
+        log.warn(failureFacts(error), "what Envoys answered can't be written to the database; it is kept and tried again");
       this.#failures += 1;
       metrics.count("status_flushes_total", { outcome: "failed" });
     }

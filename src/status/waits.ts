@@ -6,7 +6,7 @@ import type { GatewaySync } from "../model/node.js";
 import type { Revision } from "../model/revision.js";
 import type { StatusStore } from "../store/status-store.js";
 import { backOffMs, type Clock } from "../telemetry/clock.js";
-import type { Logger } from "../telemetry/logger.js";
+import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { mergeSync, type Sync } from "./sync.js";
 import type { Tracker } from "./tracker.js";
@@ -73,7 +73,7 @@ export class Waits {
   wait(revision: Revision, timeoutMs: number, signal: AbortSignal | undefined): Promise<Sync> {
     const { clock, maxWaits, metrics } = this.options;
     if (this.#open.size >= maxWaits) {
-      metrics.count("limit_hits_total", { limit: "waits" });
+      metrics.count("limit_hits_total", { limit: "api_max_waits" });
       throw new AppError("too_many_requests", { limit: "waits", maximum: maxWaits });
     }
     const startedAt = clock.now();
@@ -168,7 +168,7 @@ export class Waits {
       await this.#readOthers();
       this.#failures = 0;
     } catch (error) {
-      if (this.#failures === 0) log.warn({ err: error }, "what Envoys on other replicas have can't be read; waits go on");
+      if (this.#failures === 0) log.warn(failureFacts(error), "what Envoys on other replicas have can't be read; waits go on");
       this.#failures += 1;
     }
     this.#polling = false;

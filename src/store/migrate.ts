@@ -17,7 +17,7 @@ export async function migrate(databaseUrl: string, log: Logger): Promise<void> {
     application_name: "chancery-migrate",
     connectionTimeoutMillis: connectTimeoutMs,
   });
-  client.on("error", (error) => log.warn({ err: error }, "the database connection of the migrations was lost"));
+  client.on("error", (error) => log.warn({ reason: error.message }, "the database connection of the migrations was lost"));
   try {
     await client.connect().catch((error: unknown) => {
       throw toAppError(new QueryFailure(error));

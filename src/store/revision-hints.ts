@@ -2,6 +2,7 @@
 // 200 ms, and behind a pooler in transaction mode none arrive). In: NOTIFY. Out: callbacks, also after every reconnect.
 // Called by store.ts when notices are on; without it everything works by polling alone.
 import pg from "pg";
+import { reasonOf } from "../errors.js";
 import type { Logger } from "../telemetry/logger.js";
 import { clientConfig } from "./pool.js";
 
@@ -46,7 +47,10 @@ export class RevisionHints {
         await this.#listen();
       } catch (error) {
         if (this.#failures === 0)
-          this.options.log.warn({ err: error }, "notices are off until the database answers; changes are found by polling");
+          this.options.log.warn(
+            { reason: reasonOf(error) },
+            "notices are off until the database answers; changes are found by polling",
+          );
         this.#failures += 1;
       }
       const ceilingMs = Math.min(maxRetryMs, minRetryMs * 2 ** Math.min(this.#failures, 10));

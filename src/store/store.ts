@@ -4,8 +4,10 @@
 import type { StateRows } from "../model/desired-state.js";
 import type { Author } from "../model/revision.js";
 import type { Logger } from "../telemetry/logger.js";
+import type { Metrics } from "../telemetry/metrics.js";
 import { loadState } from "./desired-state.js";
 import { createReads, type StoreReads } from "./object-reads.js";
+import { createObserver, observeReads, observeStatus, watchPools } from "./observed.js";
 import { createPool } from "./pool.js";
 import { type FeedAnswer, readAfter } from "./revision-feed.js";
 import { type Channel, RevisionHints } from "./revision-hints.js";
@@ -41,6 +43,7 @@ export interface StoreOptions {
   readonly connectTimeoutMs: number;
   readonly queryTimeoutMs: number;
   readonly log: Logger;
+  readonly metrics: Metrics;
 }
 
 /** Postgres as the other rooms see it. */
@@ -67,12 +70,13 @@ export interface Store {
 
 /** Connects when first used: the database need not be up. */
 export async function createStore(options: StoreOptions): Promise<Store> {
-  const { notify, queryTimeoutMs, log } = options;
+  const { notify, queryTimeoutMs, log, metrics } = options;
   const api = createPool({ ...options, name: "api", size: options.apiPoolSize });
   const feed = createPool({ ...options, name: "feed", size: options.feedPoolSize });
   const load = createPool({ ...options, name: "load", size: 1, queryTimeoutMs: loadTimeoutMs });
   const hinted: Readonly<Record<Channel, Set<() => void>>> = { revision: new Set(), sync: new Set() };
   const onHint = (channel: Channel): void => {
+    metrics.count("feed_hints_total", { channel });
     for (const callback of hinted[channel]) callback();
   };
   const hints = notify ? new RevisionHints({ ...options, onHint }) : undefined;
@@ -81,19 +85,23 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     hinted[channel].add(entry);
     return () => hinted[channel].delete(entry);
   };
+  const observe = createObserver(metrics);
+  const stopWatching = watchPools({ api, feed, load }, metrics);
+  const loadAll = (): Promise<StateRows> =>
+    loadState(load, loadTimeoutMs).catch((error: unknown) => {
+      throw toAppError(error);
+    });
   return {
-    write: (author, work) => write({ pool: api, queryTimeoutMs, notify, log }, author, work),
-    read: createReads(api),
-    head: () => readHead(feed),
-    loadState: () =>
-      loadState(load, loadTimeoutMs).catch((error: unknown) => {
-        throw toAppError(error);
-      }),
-    readAfter: (at, limit) => readAfter(feed, at, limit),
+    write: (author, work) => observe("write", () => write({ pool: api, queryTimeoutMs, notify, log, metrics }, author, work)),
+    read: observeReads(createReads(api), observe),
+    head: () => observe("head", () => readHead(feed)),
+    loadState: () => observe("load_state", loadAll),
+    readAfter: (at, limit) => observe("read_after", () => readAfter(feed, at, limit)),
     onRevisionHint: (callback) => subscribe("revision", callback),
     onSyncHint: (callback) => subscribe("sync", callback),
-    status: createStatusStore(feed, notify),
+    status: observeStatus(createStatusStore(feed, notify), observe),
     async close() {
+      stopWatching();
       const closed = Promise.all([hints?.close(), api.end(), feed.end(), load.end()]);
       const timer = new Promise<"late">((done) => setTimeout(done, closeTimeoutMs, "late").unref());
       if ((await Promise.race([closed, timer])) === "late")

@@ -2,9 +2,10 @@
 // In: an author and the work. Out: the work's value and the revision, or an AppError. Called by store.ts.
 import { randomUUID } from "node:crypto";
 import type pg from "pg";
-import { AppError } from "../errors.js";
+import { AppError, reasonOf } from "../errors.js";
 import type { Author, Revision } from "../model/revision.js";
 import type { Logger } from "../telemetry/logger.js";
+import type { Metrics } from "../telemetry/metrics.js";
 import { commitStatement, findCommitted, type RevisionMark } from "./revisions.js";
 import { QueryFailure, sqlState, toAppError } from "./sqlstate.js";
 import { inTransaction, type Transaction } from "./transaction.js";
@@ -23,6 +24,7 @@ export interface WriteOptions {
   /** Let Postgres send the hint. */
   readonly notify: boolean;
   readonly log: Logger;
+  readonly metrics: Metrics;
 }
 
 /** What a write came to. */
@@ -57,16 +59,22 @@ export async function write<T>(options: WriteOptions, author: Author, work: (tx:
           return commit(options, transaction, objects, author, attempt);
         },
       );
-      if (value) return { value: value.value, committed };
+      if (value) return written(options, value.value, committed);
     } catch (error) {
       if (!(error instanceof QueryFailure)) throw error;
       if (value && attempt.commitWasSent && leavesOutcomeOpen(error))
-        return { value: value.value, committed: await resolve(options, attempt.id, error) };
+        return written(options, value.value, await resolve(options, attempt.id, error));
       if (!mayRunAgain(error, run) || performance.now() - startedAt > options.queryTimeoutMs) throw toAppError(error);
-      options.log.debug({ err: error, run }, "a write lost against another one and runs again");
+      options.metrics.count("store_retries_total", { sqlstate: error.state ?? "none" });
+      options.log.debug({ sqlstate: error.state, run }, "a write lost against another one and runs again");
     }
     await new Promise((done) => setTimeout(done, Math.random() * Math.min(maxRetryMs, firstRetryMs * 2 ** run)));
   }
+}
+
+function written<T>({ metrics }: WriteOptions, value: T, committed: RevisionMark | undefined): Written<T> {
+  if (committed) metrics.count("store_revisions_total", {});
+  return { value, committed };
 }
 
 async function commit(
@@ -100,7 +108,7 @@ function mayRunAgain(failure: QueryFailure, run: number): boolean {
 async function resolve(options: WriteOptions, id: string, failure: QueryFailure): Promise<RevisionMark> {
   const revision = await findCommitted(options.pool, id).catch(() => undefined);
   options.log.warn(
-    { err: failure, revision: revision ?? 0 },
+    { reason: reasonOf(failure), revision: revision ?? 0 },
     revision ? "the answer to a commit was lost; it had committed" : "the answer to a commit was lost; its outcome is unknown",
   );
   if (revision === undefined) throw new AppError("database_unavailable", { outcome: "unknown" }, [], failure);

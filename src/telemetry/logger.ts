@@ -1,6 +1,7 @@
 // The one logger: JSON lines to stdout (12-factor: the platform keeps and routes them). Values that may be secrets never leave.
 // Every room takes a `Logger` and adds the facts it knows by `log.child({ replica, node, … })`: one field, one name, everywhere.
 import { type DestinationStream, pino, stdTimeFunctions } from "pino";
+import { AppError, reasonOf } from "../errors.js";
 
 /** `silent` writes nothing: for tests. */
 export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
@@ -33,6 +34,13 @@ export interface Logger {
   readonly error: Write;
   readonly fatal: Write;
   child(fields: LogFields): Logger;
+}
+
+/** A failure for the log: an expected one as its code and what began it; anything else whole, with its stack. */
+export function failureFacts(error: unknown): object {
+  if (!(error instanceof AppError)) return { err: error };
+  const { detail } = error.facts;
+  return { code: error.code, ...(detail === undefined ? {} : { detail }), reason: reasonOf(error) };
 }
 
 /** Keys whose values are never written, at the top and up to two levels down. A database URL holds a password. */

@@ -28,11 +28,6 @@ export const metricTable = {
   xds_acks_total: { kind: "counter", labels: ["type"], help: "Responses that an Envoy acked." },
   xds_nacks_total: { kind: "counter", labels: ["type"], help: "Responses that an Envoy refused." },
   xds_requests_total: { kind: "counter", labels: ["type"], help: "Discovery requests read, acks and nacks among them." },
-  xds_requests_refused_total: {
-    kind: "counter",
-    labels: ["limit"],
-    help: "Requests and streams refused, by the limit that they met.",
-  },
   xds_resources_refused: {
     kind: "gauge",
     labels: ["type"],
@@ -56,37 +51,60 @@ export const metricTable = {
   },
 
   snapshot_revision: { kind: "gauge", labels: [], help: "Revision that this replica serves." },
-  snapshot_build_seconds: { kind: "histogram", labels: [], help: "Building one snapshot from a change.", buckets: quick },
-  snapshot_load_seconds: { kind: "histogram", labels: [], help: "A full load of the state.", buckets: patient },
+  snapshot_gateways: {
+    kind: "gauge",
+    labels: [],
+    help: "Snapshots held: one for each gateway and transport that an Envoy asks for.",
+  },
+  snapshot_build_seconds: {
+    kind: "histogram",
+    labels: ["cause"],
+    help: "Bringing snapshots up to date, by cause (revisions, load, gateway: the first stream of one).",
+    buckets: quick,
+  },
+  snapshot_load_seconds: { kind: "histogram", labels: [], help: "A full load of the state, read and built.", buckets: patient },
   snapshot_translations_total: { kind: "counter", labels: ["type"], help: "Resources encoded." },
   snapshot_failures_total: {
     kind: "counter",
     labels: ["reason"],
-    help: "Snapshots or resources that could not be built; the last good one stayed (load, translate, count).",
+    help: "What could not be taken over, so that the last good form stayed (translate: a resource; load, count: a full load).",
   },
-  revision_lag: { kind: "gauge", labels: [], help: "Revisions committed in the database that this replica does not serve yet." },
+  revision_lag: {
+    kind: "gauge",
+    labels: [],
+    help: "Revisions that the database had when last asked and that this replica does not serve yet.",
+  },
 
-  store_query_seconds: {
-    kind: "histogram",
-    labels: ["query"],
-    help: "One statement, by the store's name for it.",
-    buckets: quick,
+  feed_connected: { kind: "gauge", labels: [], help: "Whether the last read of the database by the feed succeeded: 1 or 0." },
+  feed_polls_total: {
+    kind: "counter",
+    labels: ["cause"],
+    help: "Reads of the feed, by cause (timer, hint, stream: one opened that must not be behind, more: the last read was full).",
   },
-  store_transaction_seconds: {
-    kind: "histogram",
-    labels: ["kind"],
-    help: "One transaction with its retries, by kind (write, load, feed, status).",
-    buckets: quick,
-  },
-  store_retries_total: { kind: "counter", labels: ["sqlstate"], help: "Transactions begun again after a conflict." },
-  store_errors_total: { kind: "counter", labels: ["code"], help: "Failures of the store, by error code." },
-  store_revisions_total: { kind: "counter", labels: [], help: "Revisions that this replica committed." },
-  feed_polls_total: { kind: "counter", labels: ["cause"], help: "Reads of the feed, by cause (timer, hint)." },
-  feed_hints_total: { kind: "counter", labels: ["channel"], help: "NOTIFY hints received, by channel." },
+  feed_hints_total: { kind: "counter", labels: ["channel"], help: "NOTIFY hints received, by channel (revision, sync)." },
   feed_histories_total: {
     kind: "counter",
     labels: [],
     help: "Times that the database turned out to hold another history, and everything was read again.",
+  },
+
+  store_call_seconds: {
+    kind: "histogram",
+    labels: ["call"],
+    help: "One call of the store: a statement, or a transaction with its retries, and the wait for a connection.",
+    buckets: quick,
+  },
+  store_retries_total: { kind: "counter", labels: ["sqlstate"], help: "Writes begun again after a conflict." },
+  store_errors_total: {
+    kind: "counter",
+    labels: ["code"],
+    help: "Calls of the store that failed for no fault of the caller, by error code.",
+  },
+  store_revisions_total: { kind: "counter", labels: [], help: "Revisions that this replica committed." },
+  store_connections: {
+    kind: "gauge",
+    labels: ["pool", "state"],
+    help: "Connections to the database by pool, busy or idle; awaited: calls that wait for one.",
   },
 
   status_nodes: { kind: "gauge", labels: ["gateway_known"], help: "Envoys connected to this replica." },
@@ -121,7 +139,7 @@ export const metricTable = {
   limit_hits_total: {
     kind: "counter",
     labels: ["limit"],
-    help: "Times that a limit was met, by its name (docs/configuration.md says what happens then).",
+    help: "Times that a limit was met, by its setting without CHANCERY_ (docs/configuration.md says what happens then).",
   },
   event_loop_delay_seconds: {
     kind: "gauge",

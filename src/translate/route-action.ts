@@ -106,8 +106,11 @@ function toRetryPolicy(forward: Forward): RouteActionProto {
   return Object.keys(policy).length > 0 ? { retry_policy: policy } : {};
 }
 
-/** How often another host is looked for before a retry goes to one that has failed already. */
-const maxHostSelections = 3;
+/**
+ * How often another host is looked for before a retry goes to one that has failed already. An endpoint that fails fast has the fewest
+ * requests, so least request prefers it: with one of two failing and 3 tries after the first, 25 of 10,000 requests failed at 3, none at 10.
+ */
+const maxHostSelections = 10;
 
 function toRetries(retry: Retry): RetryPolicyProto {
   return {

@@ -71,9 +71,10 @@ function decideRoute(
   const earlier = formOf(has)?.parts;
   const overrides = new Map<string, HttpRoute | undefined>();
   const badForms = new Map([...(exception?.badForms ?? [])].filter(([name, bad]) => isSameForm(parts.get(name), bad.form)));
+  // What the Envoy has is live there, whatever we know of its clusters: it goes only once nothing names them.
   const fallback = (name: string) => {
     const form = earlier?.get(name);
-    if (form && readiness.unready(clustersOf(form)).length === 0 && !isSameForm(form, badForms.get(name)?.form)) return form;
+    if (form && !isSameForm(form, badForms.get(name)?.form)) return form;
     const newest = parts.get(name);
     // With no earlier form known, the backends that are there go on; a route that lost all of them is left out.
     return has === "unknown" && newest && !badForms.has(name)

@@ -2,7 +2,7 @@
 // Called by type-stream.ts for streams that lack something; all others share the table's own list.
 import type { Resource, Seq } from "../snapshot/resource.js";
 import { type ResourceTable, summand } from "../snapshot/resource-table.js";
-import { type Exception, formOf } from "./sent.js";
+import type { Exception } from "./sent.js";
 import { sharedFrames, versionOf } from "./shared-frames.js";
 import type { Subscription } from "./subscription.js";
 
@@ -18,7 +18,10 @@ export function effectiveList(
   return asked.flatMap((name) => {
     const exception = exceptions.get(name);
     if (exception?.state === "trying") return table.get(name) ?? [];
-    if (!exception) return formOf(table.at(name, sent)) ?? table.get(name) ?? []; // Newer forms have not been decided on yet.
+    if (!exception) {
+      const known = table.at(name, sent); // Newer forms have not been decided on yet.
+      return (known === "unknown" ? table.get(name) : known) ?? [];
+    }
     if (exception.has !== "unknown") return exception.has ?? [];
     // Left out, it would be gone from an Envoy that may use it.
     return table.formOtherThan(name, exception.refusal?.hash ?? "") ?? table.get(name) ?? [];

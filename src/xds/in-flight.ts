@@ -30,6 +30,10 @@ export class InFlight {
     this.#forms = type === "listener" || type === "route" ? new Map() : undefined;
   }
 
+  /** Whether `formOf` knows exactly what was sent, so that a name without a form is a new one. */
+  get isExact(): boolean {
+    return this.#forms !== undefined;
+  }
   /** What the Envoy has of a name that has no exception, when everything up to `sent` has gone out. */
   formOf(name: string, sent: Seq): Known {
     return this.#forms ? this.#forms.get(name) : this.table.at(name, sent);

@@ -1,5 +1,20 @@
-// Bounds on what a peer may ask of us; gRPC sets none (DESIGN §8). Each has a name, and a metric counts when it is met.
+// Bounds on what a peer may ask of us; gRPC sets none (DESIGN §8). Each has a name, which is told to the peer, to the log and to the
+// metric `limit_hits_total`: that of its setting, without CHANCERY_.
+import type { Request } from "./request.js";
 import type { PushTimes } from "./stream-view.js";
+
+/** Names of the limits, as metrics and peers are told. All but the one on early requests are settings. */
+export const limitNames = [
+  "xds_requests_per_second",
+  "xds_early_requests",
+  "xds_max_message_bytes",
+  "xds_max_names",
+  "xds_max_node_id_length",
+  "xds_max_node_metadata_bytes",
+  "xds_new_streams_per_second",
+  "xds_write_stall_ms",
+] as const;
+export type LimitName = (typeof limitNames)[number];
 
 export interface XdsLimits {
   /** HTTP/2 streams on one connection. */
@@ -13,6 +28,8 @@ export interface XdsLimits {
   readonly maxNames: number;
   /** Longest node id or cluster. */
   readonly maxNodeIdLength: number;
+  /** Largest `metadata` of a node, bytes. */
+  readonly maxNodeMetadataBytes: number;
   /** New streams per second on this replica, and how many at once; beyond it RESOURCE_EXHAUSTED. */
   readonly newStreamsPerSecond: number;
   readonly newStreamBurst: number;
@@ -23,6 +40,28 @@ export interface XdsLimits {
   /** An idle ADS stream is ended at about this age, to spread a fleet over replicas; 0: never. */
   readonly streamMaxAgeMs: number;
   readonly times: PushTimes;
+}
+
+/** A limit that was met, by how much. */
+export interface LimitMet {
+  readonly limit: LimitName;
+  readonly maximum: number;
+  readonly found: number;
+}
+
+/** The first limit that one request breaks by itself. */
+export function limitMetBy(request: Request, limits: XdsLimits): LimitMet | undefined {
+  const { names, unsubscribe, node } = request;
+  const measures: readonly LimitMet[] = [
+    { limit: "xds_max_names", maximum: limits.maxNames, found: Math.max(names.count, unsubscribe.count) },
+    {
+      limit: "xds_max_node_id_length",
+      maximum: limits.maxNodeIdLength,
+      found: Math.max(node?.id.length ?? 0, node?.gateway.length ?? 0),
+    },
+    { limit: "xds_max_node_metadata_bytes", maximum: limits.maxNodeMetadataBytes, found: node?.metadataBytes ?? 0 },
+  ];
+  return measures.find(({ maximum, found }) => found > maximum);
 }
 
 /** Allows `perSecond` on average and `burst` at once. Time is given, in ms. */
@@ -37,16 +76,23 @@ export class TokenBucket {
     this.#tokens = burst;
   }
 
+  /** False when there is none to take. */
   take(now: number): boolean {
-    this.#tokens = Math.min(this.burst, this.#tokens + ((now - this.#at) * this.perSecond) / 1_000);
-    this.#at = now;
+    this.#refill(now);
     if (this.#tokens < 1) return false;
     this.#tokens -= 1;
     return true;
   }
 
-  /** ms until one may be taken. */
-  waitMs(): number {
-    return this.#tokens >= 1 ? 0 : Math.ceil(((1 - this.#tokens) * 1_000) / this.perSecond);
+  /** Takes one in any case, for what has come already. Returns for how long no further one should come, ms; 0 while the burst lasts. */
+  spend(now: number): number {
+    this.#refill(now);
+    this.#tokens -= 1;
+    return this.#tokens >= 0 ? 0 : Math.ceil((-this.#tokens * 1_000) / this.perSecond);
+  }
+
+  #refill(now: number): void {
+    this.#tokens = Math.min(this.burst, this.#tokens + ((now - this.#at) * this.perSecond) / 1_000);
+    this.#at = now;
   }
 }

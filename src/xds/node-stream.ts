@@ -12,7 +12,7 @@ import { pushOrder } from "./push-order.js";
 import { ClusterReadiness } from "./readiness.js";
 import type { Request } from "./request.js";
 import type { Frame } from "./response.js";
-import type { Exception, Refusal, Sent } from "./sent.js";
+import type { Exception, NodeMemory, Refusal, Sent } from "./sent.js";
 import type { PushTimes, StreamView } from "./stream-view.js";
 import { TypeStream } from "./type-stream.js";
 
@@ -25,9 +25,6 @@ export interface FrameSink {
   giveUp(reason: string): void;
 }
 
-/** `<type>/<name>` → the refusal that a node gave, over its reconnects. */
-export type RefusalMemory = Map<string, Refusal>;
-
 export interface NodeStreamOptions {
   readonly node: NodeIdentity;
   readonly kind: StreamKind;
@@ -35,7 +32,7 @@ export interface NodeStreamOptions {
   readonly snapshots: Snapshots;
   readonly times: PushTimes;
   readonly sink: FrameSink;
-  readonly refusals: RefusalMemory;
+  readonly memory: NodeMemory;
   readonly openedAt: number;
   readonly ordinal: number;
 }
@@ -142,7 +139,7 @@ export class NodeStream implements StreamView, NodeReport {
 
   /** What the node refused on an earlier stream does not go out again, unless it says that it has it. */
   #recallRefusals(type: ResourceType, request: Request | undefined, now: number): void {
-    for (const [key, refusal] of this.options.refusals) {
+    for (const [key, refusal] of this.options.memory.refusals) {
       const name = key.slice(type.length + 1);
       const current = key.startsWith(`${type}/`) ? this.types[type].table.get(name) : undefined;
       if (current?.hash !== refusal.hash || hashOfVersion(request?.initialVersions.get(name) ?? "") === refusal.hash) continue;
@@ -156,6 +153,8 @@ export class NodeStream implements StreamView, NodeReport {
     this.#clusterlessSince = undefined;
     if (!isClusterless) return;
     const { endpoint, cluster } = this.types;
+    // State of the world: what the list lacks is gone at once.
+    if (!this.delta) this.snapshots.adopt(this.snapshot, [...endpoint.subscription.names]);
     cluster.assumeAsked(endpoint.subscription.names, now);
     this.#recallRefusals("cluster", undefined, now);
     endpoint.force(endpoint.subscription.names);
@@ -165,6 +164,16 @@ export class NodeStream implements StreamView, NodeReport {
   #isClusterless(): boolean {
     const { listener, endpoint } = this.types;
     return this.#clusterlessSince !== undefined && (listener.subscription.isWildcard || endpoint.subscription.isAsked);
+  }
+
+  /** The stream ends: what the Envoy has in place of the table's routes is kept for its next stream. */
+  remember(): void {
+    const { variants } = this.options.memory;
+    for (const name of this.types.route.table.names()) {
+      const { has, badForms } = this.types.route.exceptions.get(name) ?? {};
+      if (has && has !== "unknown") variants.set(name, { has, badForms });
+      else variants.delete(name);
+    }
   }
 
   // ---- Clusters that Envoy keeps silent about --------------------------------------------------------------------------
@@ -260,14 +269,19 @@ export class NodeStream implements StreamView, NodeReport {
     this.options.sink.giveUp(reason);
   }
   earlierRefusal(type: ResourceType, name: string): Refusal | undefined {
-    return this.options.refusals.get(`${type}/${name}`);
+    return this.options.memory.refusals.get(`${type}/${name}`);
+  }
+  rememberedVariant(name: string): ReturnType<NodeMemory["variants"]["get"]> {
+    return this.options.memory.variants.get(name);
   }
   onRefused(type: ResourceType, name: string, refusal: Refusal): void {
-    this.options.refusals.set(`${type}/${name}`, refusal);
+    if (refusal.hash === "") return; // A route of a RouteConfiguration: remembered with the variant.
+    this.options.memory.refusals.set(`${type}/${name}`, refusal);
   }
   onAccepted(type: ResourceType, sent: Sent, now: number): void {
     for (const { name, hash } of sent.frame.resources) {
-      if (this.options.refusals.get(`${type}/${name}`)?.hash === hash) this.options.refusals.delete(`${type}/${name}`);
+      if (this.options.memory.refusals.get(`${type}/${name}`)?.hash === hash)
+        this.options.memory.refusals.delete(`${type}/${name}`);
     }
     if (type === "endpoint")
       this.#readiness.endpointsAcked(

@@ -136,8 +136,12 @@ export class Refusals {
       const before = this.#before(sent, resource.name);
       const exception = this.exceptions.get(resource.name);
       const isOpen = !exception || (sent.kind === "trial" && exception.state === "trying");
-      if (before === undefined || !sent.changed.has(resource.name) || !isOpen || this.table.get(resource.name) !== resource)
+      if (before === undefined || !sent.changed.has(resource.name) || !isOpen) continue;
+      if (this.table.get(resource.name) !== resource) {
+        // Another form, or none, is wanted by now: on trial no more, it is looked at anew.
+        if (exception) this.exceptions.set(resource.name, { state: "stale", has: before, at: now });
         continue;
+      }
       const refusal = {
         hash: resource.hash,
         revision: resource.revision,
@@ -188,7 +192,10 @@ export class Refusals {
   }
 
   #markRefused(resource: Resource, before: Known, detail: string, now: number): void {
-    if (this.type === "route" && resource.parts) return this.#tryParts(resource, resource.parts, formOf(before), detail, now);
+    if (this.type === "route" && resource.parts) {
+      // Of an Envoy whose routes are not known, none is left out to find the culprit: it may be live.
+      if (before !== "unknown") return this.#tryParts(resource, resource.parts, before, detail, now);
+    }
     this.#setRefused(resource, before, detail, now);
     this.#repair([resource.name], now);
   }

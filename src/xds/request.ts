@@ -11,10 +11,18 @@ export interface RawNames {
   readonly count: number;
 }
 
+/** An Envoy as it names itself, and how much it says: what we don't use is measured, not read. */
+export interface RequestNode extends NodeIdentity {
+  /** The whole node. */
+  readonly bytes: number;
+  /** Its `metadata` alone. */
+  readonly metadataBytes: number;
+}
+
 export interface Request {
   readonly typeUrl: string;
   /** Only in the first request of a stream, mostly. */
-  readonly node: NodeIdentity | undefined;
+  readonly node: RequestNode | undefined;
   /** "" in a request that answers nothing. */
   readonly nonce: string;
   /** Envoy's own words, when it refuses what the nonce brought. */
@@ -69,7 +77,7 @@ export function readSotwRequest(bytes: Buffer): Request {
   const reader = protobuf.Reader.create(bytes);
   const names = new NameCollector();
   let [typeUrl, nonce, version] = ["", "", ""];
-  let node: NodeIdentity | undefined;
+  let node: RequestNode | undefined;
   let refusal: string | undefined;
   while (reader.pos < reader.len) {
     const start = reader.pos;
@@ -117,7 +125,7 @@ export function readDeltaRequest(bytes: Buffer): Request {
   const unsubscribe = new NameCollector();
   const initialVersions = new Map<string, string>();
   let [typeUrl, nonce] = ["", ""];
-  let node: NodeIdentity | undefined;
+  let node: RequestNode | undefined;
   let refusal: string | undefined;
   while (reader.pos < reader.len) {
     const start = reader.pos;
@@ -198,9 +206,10 @@ function readStatus(reader: protobuf.Reader, length: number): string {
 }
 
 /** Envoy's node is 61 KB, nearly all of it the list of its extensions: only what we use is decoded. */
-function readNode(reader: protobuf.Reader, length: number): NodeIdentity {
+function readNode(reader: protobuf.Reader, length: number): RequestNode {
   const end = reader.pos + length;
   let [id, gateway, region, zone, envoyVersion] = ["", "", "", "", ""];
+  let metadataBytes = 0;
   while (reader.pos < end) {
     const tag = reader.uint32();
     switch (tag >>> 3) {
@@ -210,6 +219,12 @@ function readNode(reader: protobuf.Reader, length: number): NodeIdentity {
       case 2:
         gateway = reader.string();
         break;
+      case 3: {
+        const size = reader.uint32();
+        reader.skip(size);
+        metadataBytes += size; // A message field may come in pieces.
+        break;
+      }
       case 4:
         [region, zone] = readLocality(reader, reader.uint32());
         break;
@@ -223,7 +238,7 @@ function readNode(reader: protobuf.Reader, length: number): NodeIdentity {
         reader.skipType(tag & 7);
     }
   }
-  return { id, gateway, region, zone, envoyVersion };
+  return { id, gateway, region, zone, envoyVersion, bytes: length, metadataBytes };
 }
 
 function readLocality(reader: protobuf.Reader, length: number): [string, string] {

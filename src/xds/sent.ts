@@ -80,3 +80,11 @@ export interface Exception {
 export function formOf(known: Known): Resource | undefined {
   return known === "unknown" ? undefined : known;
 }
+
+/** What is remembered of a node over its reconnects to this replica. */
+export interface NodeMemory {
+  /** `<type>/<name>` → what it refused, until it takes those bytes. */
+  readonly refusals: Map<string, Refusal>;
+  /** RouteConfiguration → the variant that it has, where that is not what the table has. */
+  readonly variants: Map<string, { readonly has: Resource; readonly badForms: ReadonlyMap<string, BadForm> | undefined }>;
+}

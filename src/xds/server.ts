@@ -14,10 +14,10 @@ import type { Snapshots } from "../snapshot/snapshots.js";
 import type { Fleet } from "../status/fleet.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
-import { TokenBucket, type XdsLimits } from "./limits.js";
-import type { RefusalMemory } from "./node-stream.js";
+import { type LimitName, TokenBucket, type XdsLimits } from "./limits.js";
 import { PushLoop } from "./push-loop.js";
 import { ReportStreams } from "./report-services.js";
+import type { NodeMemory } from "./sent.js";
 import { adsService, loadReportService, metricsService, typeServices } from "./services.js";
 import { type Call, type CallContext, StreamCall } from "./stream-call.js";
 
@@ -39,8 +39,10 @@ export interface XdsServer {
   streamCount(): number;
 }
 
-/** Nodes whose refusals are remembered over reconnects; the one heard of longest ago is forgotten beyond it. */
+/** Nodes that are remembered over reconnects; the one heard of longest ago is forgotten beyond it. */
 const maxRememberedNodes = 10_000;
+/** A fleet that is turned away comes again and again: the log is told this often, the metric each time. */
+const turnAwayLogMs = 10_000;
 
 export function createXdsServer(options: XdsServerOptions): XdsServer {
   return new GrpcXdsServer(options);
@@ -50,7 +52,7 @@ class GrpcXdsServer implements XdsServer {
   readonly #server: Server;
   readonly #loop: PushLoop;
   readonly #admission: TokenBucket;
-  readonly #refusals = new Map<string, RefusalMemory>();
+  readonly #memories = new Map<string, NodeMemory>();
   readonly #context: CallContext;
   readonly #now: () => number;
   readonly #stopFollowing: () => void;
@@ -58,6 +60,8 @@ class GrpcXdsServer implements XdsServer {
   readonly #reports = new ReportStreams();
   readonly #counts = new Map<StreamKind, number>();
   #ordinal = 0;
+  /** When the log was last told that streams are turned away, ms. */
+  #turnedAwayAt = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: XdsServerOptions) {
     const { limits, metrics, fleet } = options;
@@ -72,7 +76,7 @@ class GrpcXdsServer implements XdsServer {
       log: options.log,
       now: this.#now,
       nextOrdinal: () => ++this.#ordinal,
-      refusalsOf: (node) => this.#refusalsOf(node),
+      memoryOf: (node) => this.#memoryOf(node),
       opened: (call) => {
         this.#loop.add(call);
         if (call.stream) fleet.opened(call.stream);
@@ -82,7 +86,8 @@ class GrpcXdsServer implements XdsServer {
     };
     this.#server = new Server({
       "grpc.max_concurrent_streams": limits.streamsPerConnection,
-      "grpc.max_receive_message_length": limits.maxRequestBytes,
+      // gRPC ends a stream at its limit without telling us. Ours is met first, counted and named; this one bounds what is buffered.
+      "grpc.max_receive_message_length": 2 * limits.maxRequestBytes,
       "grpc.keepalive_time_ms": limits.keepaliveMs,
       "grpc.keepalive_timeout_ms": limits.keepaliveTimeoutMs,
     });
@@ -135,16 +140,26 @@ class GrpcXdsServer implements XdsServer {
 
   #accept(call: Call, kind: StreamKind, onlyType: ResourceType | undefined): void {
     const { metrics } = this.options;
-    if (!this.#admission.take(this.#now())) {
-      metrics.count("limit_hits_total", { limit: "new_streams_per_second" });
-      metrics.count("xds_requests_refused_total", { limit: "new_streams_per_second" });
-      call.on("error", () => undefined);
-      call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: "limit met: new_streams_per_second; try again" });
-      return;
-    }
+    if (!this.#admission.take(this.#now())) return this.#turnAway(call);
     metrics.count("xds_streams_total", { kind });
     this.#open.add(new StreamCall(call, kind, onlyType, this.#context));
     this.#countOpen(kind, 1);
+  }
+
+  #turnAway(call: Call): void {
+    const limit: LimitName = "xds_new_streams_per_second";
+    const { limits, log, metrics } = this.options;
+    metrics.count("limit_hits_total", { limit });
+    const now = this.#now();
+    if (now - this.#turnedAwayAt >= turnAwayLogMs) {
+      this.#turnedAwayAt = now;
+      log.warn(
+        { limit, peer: call.getPeer(), perSecond: limits.newStreamsPerSecond },
+        "streams are turned away: too many at once",
+      );
+    }
+    call.on("error", () => undefined);
+    call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: `limit met: ${limit}; try again` });
   }
 
   #onClosed(call: StreamCall): void {
@@ -169,13 +184,13 @@ class GrpcXdsServer implements XdsServer {
     if (isIdle) call.end("age");
   }
 
-  #refusalsOf(node: string): RefusalMemory {
-    const known = this.#refusals.get(node) ?? new Map();
-    this.#refusals.delete(node);
-    this.#refusals.set(node, known);
-    for (const [oldest] of this.#refusals) {
-      if (this.#refusals.size <= maxRememberedNodes) break;
-      this.#refusals.delete(oldest);
+  #memoryOf(node: string): NodeMemory {
+    const known = this.#memories.get(node) ?? { refusals: new Map(), variants: new Map() };
+    this.#memories.delete(node);
+    this.#memories.set(node, known);
+    for (const [oldest] of this.#memories) {
+      if (this.#memories.size <= maxRememberedNodes) break;
+      this.#memories.delete(oldest);
     }
     return known;
   }
@@ -186,6 +201,8 @@ function pumpable(call: StreamCall): boolean {
   const types = call.stream?.types;
   return (
     types !== undefined &&
-    resourceTypes.every((type) => types[type].pending().length === 0 && types[type].sent === types[type].table.seq)
+    resourceTypes
+      .filter((type) => types[type].subscription.isAsked)
+      .every((type) => types[type].pending().length === 0 && types[type].sent === types[type].table.seq)
   );
 }

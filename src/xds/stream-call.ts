@@ -7,10 +7,12 @@ import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
-import { TokenBucket, type XdsLimits } from "./limits.js";
-import { type FrameSink, NodeStream, type RefusalMemory } from "./node-stream.js";
-import { decodeNames, type Request, readDeltaRequest, readSotwRequest } from "./request.js";
+import { type LimitMet, type LimitName, limitMetBy, TokenBucket, type XdsLimits } from "./limits.js";
+import { type FrameSink, NodeStream } from "./node-stream.js";
+import { decodeNames, type Request, type RequestNode, readDeltaRequest, readSotwRequest } from "./request.js";
+import { resetStream } from "./reset-stream.js";
 import { emptyAnswer, type Frame } from "./response.js";
+import type { NodeMemory } from "./sent.js";
 import { typeOfUrl, typeUrls } from "./type-urls.js";
 
 export type Call = ServerDuplexStream<Buffer, Buffer>;
@@ -25,7 +27,7 @@ export interface CallContext {
   readonly metrics: Metrics;
   readonly now: () => number;
   nextOrdinal(): number;
-  refusalsOf(node: string): RefusalMemory;
+  memoryOf(node: string): NodeMemory;
   opened(call: StreamCall): void;
   closed(call: StreamCall): void;
   answered(call: StreamCall): void;
@@ -34,6 +36,8 @@ export interface CallContext {
 /** Written and not yet taken by the transport: beyond either, the peer reads too slowly and gets no more for now. */
 const maxUnsentFrames = 16;
 const maxUnsentBytes = 1 << 20;
+/** Of an id that is too long, this much is logged. */
+const maxIdLogged = 64;
 /** Requests that wait for the state to be fresh enough; an Envoy sends a handful. */
 const maxEarlyRequests = 64;
 
@@ -47,6 +51,8 @@ export class StreamCall implements FrameSink {
   #unsentSince = 0;
   #ended = false;
   #otherNonces = 0;
+  /** Limits that the log was told of. */
+  readonly #told = new Set<LimitName>();
   readonly #bucket: TokenBucket;
   readonly #delta: boolean;
   /** Set while a publication waits to be sent to this stream. */
@@ -85,23 +91,25 @@ export class StreamCall implements FrameSink {
   #onData(bytes: Buffer): void {
     if (this.#ended) return;
     const { limits } = this.context;
-    if (!this.#bucket.take(this.context.now())) this.#slowDown();
+    const waitMs = this.#bucket.spend(this.context.now());
+    if (waitMs > 0) this.#readLater(waitMs);
+    if (bytes.length > limits.maxRequestBytes)
+      return this.#refuse({ limit: "xds_max_message_bytes", maximum: limits.maxRequestBytes, found: bytes.length });
     const request = this.#delta ? readDeltaRequest(bytes) : readSotwRequest(bytes);
-    if (
-      request.names.count > limits.maxNames ||
-      (this.#stream?.types[typeOfUrl(request.typeUrl) ?? "cluster"].subscription.names.size ?? 0) > limits.maxNames
-    )
-      return this.#refuse("names_per_subscription");
+    const met = limitMetBy(request, limits);
+    if (met) return this.#refuse(met, request.node);
     if (this.#stream) return this.#take(this.#stream, request);
     if (this.#early.length === 0) this.#start(request);
     this.#early.push(request);
-    if (this.#early.length > maxEarlyRequests) this.#refuse("requests_before_first_answer");
+    if (this.#early.length > maxEarlyRequests)
+      this.#refuse({ limit: "xds_early_requests", maximum: maxEarlyRequests, found: this.#early.length });
   }
 
-  #slowDown(): void {
-    this.context.metrics.count("limit_hits_total", { limit: "request_rate" });
+  /** Stops reading for a while: the peer's requests wait at the peer, as HTTP/2 lets no more through. */
+  #readLater(waitMs: number): void {
+    this.#meet("xds_requests_per_second", { perSecond: this.context.limits.requestsPerSecond });
     this.call.pause();
-    setTimeout(() => this.call.resume(), this.#bucket.waitMs() + 1).unref();
+    setTimeout(() => this.call.resume(), waitMs).unref();
   }
 
   #start(first: Request): void {
@@ -112,8 +120,6 @@ export class StreamCall implements FrameSink {
         status.INVALID_ARGUMENT,
         "the first request must carry a node with an id and a cluster: the cluster names the gateway",
       );
-    if (node.id.length > this.context.limits.maxNodeIdLength || node.gateway.length > this.context.limits.maxNodeIdLength)
-      return this.#refuse("node_id_length");
     void this.#whenFresh(NodeStream.revisionIn(first)).then(() =>
       this.#guard(() => {
         if (this.#ended) return;
@@ -131,7 +137,7 @@ export class StreamCall implements FrameSink {
     }
   }
 
-  #open(node: NonNullable<Request["node"]>): void {
+  #open(node: RequestNode): void {
     const { context } = this;
     const transport = this.kind === "ads-delta" || this.kind === "ads-sotw" ? "ads" : this.kind;
     this.#snapshot = context.snapshots.acquire(node.gateway, transport);
@@ -142,12 +148,19 @@ export class StreamCall implements FrameSink {
       snapshots: context.snapshots,
       times: context.limits.times,
       sink: this,
-      refusals: context.refusalsOf(node.id),
+      memory: context.memoryOf(node.id),
       openedAt: this.openedAt,
       ordinal: context.nextOrdinal(),
     });
     context.log.info(
-      { node: node.id, gateway: node.gateway, kind: this.kind, revision: context.snapshots.revision },
+      {
+        node: node.id,
+        gateway: node.gateway,
+        kind: this.kind,
+        envoyVersion: node.envoyVersion,
+        nodeBytes: node.bytes,
+        revision: context.snapshots.revision,
+      },
       "stream opened",
     );
     if (!context.snapshots.isKnown(node.gateway))
@@ -175,6 +188,9 @@ export class StreamCall implements FrameSink {
     stream.receive(type, request, context.now());
     this.wakeAt = stream.wakeAt(context.now());
     context.answered(this);
+    const { maxNames } = context.limits;
+    const { size } = stream.types[type].subscription.names; // Of delta, it has grown by this request.
+    if (size > maxNames) this.#refuse({ limit: "xds_max_names", maximum: maxNames, found: size });
   }
 
   /** Types that we don't serve are answered once, so that nothing in the Envoy waits for them. */
@@ -235,11 +251,11 @@ export class StreamCall implements FrameSink {
 
   /** Cuts a peer that reads nothing: buffers behind it grow without bound (137 MB in 12 s, measured). */
   cutIfStalled(now: number): void {
-    if (this.#unsentFrames > 0 && now - this.#unsentSince > this.context.limits.writeStallMs) {
-      this.context.metrics.count("limit_hits_total", { limit: "write_stall" });
-      this.#end("stalled", status.RESOURCE_EXHAUSTED, "the stream is not being read");
-      this.call.destroy();
-    }
+    const { writeStallMs } = this.context.limits;
+    if (this.#ended || this.#unsentFrames === 0 || now - this.#unsentSince <= writeStallMs) return;
+    this.#meet("xds_write_stall_ms", { unsentFrames: this.#unsentFrames, unsentBytes: this.#unsentBytes });
+    this.#end("stalled", status.RESOURCE_EXHAUSTED, "the stream is not being read");
+    this.#reset();
   }
 
   // ---- The end -------------------------------------------------------------------------------------------------------
@@ -257,10 +273,18 @@ export class StreamCall implements FrameSink {
       );
   }
 
-  #refuse(limit: string): void {
-    this.context.metrics.count("xds_requests_refused_total", { limit });
+  #refuse({ limit, maximum, found }: LimitMet, node?: RequestNode): void {
+    this.#meet(limit, { maximum, found, ...(node ? { node: node.id.slice(0, maxIdLogged), gateway: node.gateway } : {}) });
+    this.#end("limit", status.RESOURCE_EXHAUSTED, `limit met: ${limit} is ${maximum}, and this is ${found}`);
+  }
+
+  /** Counted each time, told once per stream. */
+  #meet(limit: LimitName, facts: object): void {
     this.context.metrics.count("limit_hits_total", { limit });
-    this.#end("limit", status.RESOURCE_EXHAUSTED, `limit met: ${limit}`);
+    if (this.#told.has(limit)) return;
+    this.#told.add(limit);
+    const node = this.#stream?.node.id ?? "";
+    this.context.log.warn({ node, peer: this.call.getPeer(), kind: this.kind, limit, ...facts }, "an Envoy met a limit");
   }
 
   #end(reason: EndReason, code: number, details: string): void {
@@ -268,12 +292,20 @@ export class StreamCall implements FrameSink {
     this.#forget(reason);
     if (code === status.OK) this.call.end();
     else this.call.emit("error", { code, details });
+    // The status waits behind what has not left yet; a peer that does not read would keep both for ever.
+    if (this.#unsentFrames > 0) setTimeout(() => this.#reset(), this.context.limits.writeStallMs).unref();
+  }
+
+  #reset(): void {
+    if (!resetStream(this.call)) this.context.log.error({ kind: this.kind }, "a stream could not be reset");
+    this.call.destroy();
   }
 
   #forget(reason: EndReason): void {
     if (this.#ended) return;
     this.#ended = true;
     this.wakeAt = Number.POSITIVE_INFINITY;
+    this.#stream?.remember();
     if (this.#snapshot) this.context.snapshots.release(this.#snapshot);
     this.context.metrics.count("xds_streams_ended_total", { kind: this.kind, reason: reason === "lag" ? "error" : reason });
     if (this.#stream) this.context.log.info({ node: this.#stream.node.id, kind: this.kind, reason }, "stream ended");

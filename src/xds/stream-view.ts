@@ -3,7 +3,7 @@ import type { ResourceType } from "../model/resource-type.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { Readiness } from "./decision.js";
 import type { Frame } from "./response.js";
-import type { Refusal, Sent } from "./sent.js";
+import type { NodeMemory, Refusal, Sent } from "./sent.js";
 
 /** Times of the push, ms. */
 export interface PushTimes {
@@ -38,6 +38,8 @@ export interface StreamView extends Readiness {
   onAccepted(type: ResourceType, sent: Sent, now: number): void;
   /** What this node said of the name before, on this stream or an earlier one, unless it has taken it since. */
   earlierRefusal(type: ResourceType, name: string): Refusal | undefined;
+  /** The variant of a RouteConfiguration that the node had when its last stream to this replica ended. */
+  rememberedVariant(name: string): ReturnType<NodeMemory["variants"]["get"]>;
   onRefused(type: ResourceType, name: string, refusal: Refusal): void;
   /** The endpoints of these clusters must go out again. */
   forceEndpoints(clusters: readonly string[]): void;

@@ -12,10 +12,14 @@ import { placeholder } from "./placeholder.js";
 import { Refusals, type TrialWriter } from "./refusals.js";
 import { decodeNames, type Request } from "./request.js";
 import { deltaContent, type Frame, sotwContent, toFrame } from "./response.js";
+import { resume } from "./resume.js";
 import { type Before, type Exception, formOf, type Known, type Refusal, type Sent } from "./sent.js";
 import { type Asked, sharedFrames } from "./shared-frames.js";
 import type { StreamView } from "./stream-view.js";
 import { isListed, Subscription } from "./subscription.js";
+
+/** State of the world: what is on trial is not the table's content, and no version of ours may be taken for it after a reconnect. */
+const trialVersion = "trial.0";
 
 /** What one pass over the names found to send. */
 interface Draft {
@@ -131,28 +135,14 @@ export class TypeStream implements TrialWriter {
 
   /** Delta reconnect: what the Envoy says it has is compared by hash; equal needs nothing. */
   #resume(versions: ReadonlyMap<string, string>, now: number): void {
-    const names: Iterable<string> = this.subscription.isWildcard
-      ? new Set([...this.table.names(), ...versions.keys()])
-      : this.subscription.names;
-    const unanswered: string[] = [];
-    for (const name of names) {
-      const hash = hashOfVersion(versions.get(name) ?? "");
-      const current = this.table.get(name);
-      if (current && hash === current.hash) {
-        this.#inFlight.assume(current);
-        continue;
-      }
-      const has: Known = hash === "" ? undefined : (this.table.formWithHash(name, hash) ?? "unknown");
-      // It asks for something that neither side has, and waits to be told so.
-      if (!current && has === undefined) {
-        unanswered.push(name);
-        continue;
-      }
-      // What went while it was away may be in use there until its routes are up to date.
-      const notBefore = this.type === "cluster" && !current ? now + this.view.times.removalGraceMs : undefined;
-      this.refusals.exceptions.set(name, { state: current ? "stale" : "removing", has, at: now, dueAt: notBefore, notBefore });
-    }
-    this.#owed = unanswered.length > 0 && !this.subscription.isWildcard ? NameSet.of(unanswered) : undefined;
+    const { isWildcard, names } = this.subscription;
+    const all: Iterable<string> = isWildcard ? new Set([...this.table.names(), ...versions.keys()]) : names;
+    const variantOf = (name: string) => this.view.rememberedVariant(name);
+    const graceEnd = now + this.view.times.removalGraceMs;
+    const { same, exceptions, unanswered } = resume(this.type, this.table, all, versions, variantOf, graceEnd, now);
+    for (const resource of same) this.#inFlight.assume(resource);
+    for (const [name, exception] of exceptions) this.refusals.exceptions.set(name, exception);
+    this.#owed = unanswered.length > 0 && !isWildcard ? NameSet.of(unanswered) : undefined;
     this.#sent = this.table.seq;
   }
 
@@ -304,7 +294,7 @@ export class TypeStream implements TrialWriter {
       ? exception.has
       : isUnknown
         ? (this.table.formOtherThan(name, current?.hash ?? "") ?? "unknown")
-        : isNew && mustAnswer
+        : isNew && mustAnswer && !this.#inFlight.isExact
           ? undefined
           : this.#inFlight.formOf(name, this.#sent);
     const decision = decide({ type: this.type, name, current, has, exception }, this.view, this.view.snapshots, now);
@@ -362,7 +352,9 @@ export class TypeStream implements TrialWriter {
   sendTrial(resources: readonly Resource[], before: ReadonlyMap<string, Known>, now: number): void {
     const content = this.view.delta
       ? deltaContent(this.type, "trial", resources, [])
-      : sotwContent(this.type, this.#effectiveVersion(), isListed(this.type) ? this.#effective() : resources, []);
+      : isListed(this.type)
+        ? sotwContent(this.type, this.#effectiveVersion(), this.#effective(), [])
+        : sotwContent(this.type, trialVersion, resources, []);
     this.#write("trial", toFrame(content, this.#inFlight.ownNonce()), before, this.#sent, now);
     if (this.type === "cluster") this.view.forceEndpoints(resources.map((resource) => resource.name));
   }

@@ -54,6 +54,7 @@ export async function startApi(options: ApiUnderTestOptions = {}): Promise<ApiUn
     connectTimeoutMs,
     queryTimeoutMs,
     log,
+    metrics: createMetrics(),
   });
   const fleet: FleetStub = { waitSync: async (revision) => synced(revision, "acked"), nodes: [] };
   const readiness = { ready: true, revision: 0, waitingFor: [] as string[] };

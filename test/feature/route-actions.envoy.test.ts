@@ -85,9 +85,9 @@ describe("timeouts and retries", () => {
     await world.api.put("/v1/clusters/both", { name: "both", circuitBreakers: { maxRetries: 100 } });
     await route("retried", "both", { retry: { on: ["5xx"], attempts: 3 } });
     two.status = 503;
-    const { failed, byStatus } = await sendMany(100, { port: web, path: "/retried" });
+    const { failed, byStatus } = await sendMany(2_000, { port: web, path: "/retried" });
     two.status = 200;
-    expect([failed, byStatus.get(200)]).toEqual([0, 100]);
+    expect([failed, byStatus.get(200)]).toEqual([0, 2_000]);
   });
 });
 

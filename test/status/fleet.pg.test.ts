@@ -31,6 +31,7 @@ async function startReplica(
   leaseMs = 10_000,
 ): Promise<Replica> {
   const log = createLogger("silent");
+  const metrics = createMetrics();
   const store = await createStore({
     databaseUrl,
     notify,
@@ -39,8 +40,8 @@ async function startReplica(
     connectTimeoutMs: 3_000,
     queryTimeoutMs: 5_000,
     log,
+    metrics,
   });
-  const metrics = createMetrics();
   let dead = false;
   // Once dead, it can write nothing any more; that it tries is this process's doing.
   const status = {

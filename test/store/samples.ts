@@ -6,6 +6,7 @@ import type { HttpListener } from "../../src/model/listener.js";
 import type { Author } from "../../src/model/revision.js";
 import type { Backend, HttpRoute } from "../../src/model/route.js";
 import { createStore, type Store, type StoreOptions } from "../../src/store/store.js";
+import { createMetrics } from "../../src/telemetry/metrics.js";
 import { onCleanup } from "../support/cleanup.js";
 
 export const author: Author = { author: "ada", requestId: "request-1", reason: undefined };
@@ -82,6 +83,7 @@ export async function openStore(databaseUrl: string, more: Partial<StoreOptions>
     connectTimeoutMs: 2_000,
     queryTimeoutMs: 10_000,
     log: pino({ level: "silent" }),
+    metrics: createMetrics(),
     ...more,
   });
   onCleanup("store", () => store.close());

@@ -3,6 +3,7 @@
 import type { Kind, ObjectKinds } from "../../src/model/revision.js";
 import { createStore, type Store } from "../../src/store/store.js";
 import { createLogger } from "../../src/telemetry/logger.js";
+import { createMetrics } from "../../src/telemetry/metrics.js";
 
 const author = { author: "behind-the-api", requestId: "behind-the-api", reason: "a test" };
 
@@ -17,6 +18,7 @@ async function withStore<T>(databaseUrl: string, work: (store: Store) => Promise
     connectTimeoutMs: 5_000,
     queryTimeoutMs: 10_000,
     log: createLogger("fatal"),
+    metrics: createMetrics(),
   });
   try {
     return await work(store);

@@ -48,6 +48,8 @@ export class FakeEnvoy {
     { readonly version: string; readonly clusters: readonly string[]; readonly paths: readonly string[] }
   >();
   readonly faults: string[] = [];
+  /** Told when a RouteConfiguration that it has is replaced: the paths that are in it no more. */
+  onLost: (paths: readonly string[]) => void = () => undefined;
   /** Bytes of a resource (its hash or version) → how often they were refused. */
   readonly refusals = new Map<string, number>();
   readonly answered: string[] = [];
@@ -241,7 +243,12 @@ export class FakeEnvoy {
       for (const { version } of bad) this.#countRefusal(version);
       return this.#answer("route", message, "route is no good", now);
     }
-    for (const { name, ...rest } of read) if (this.#askedRoutes.has(name)) this.routes.set(name, rest);
+    for (const { name, ...rest } of read) {
+      if (!this.#askedRoutes.has(name)) continue;
+      const before = this.routes.get(name)?.paths ?? [];
+      this.routes.set(name, rest);
+      this.onLost(before.filter((path) => !rest.paths.includes(path)));
+    }
     for (const name of message.removed) this.routes.delete(name);
     this.#answer("route", message, undefined, now);
   }

@@ -1,11 +1,11 @@
 // A database of one's own for a test file, cloned in about 50 ms from the migrated template, and gone when the file ends.
 // In: the server that postgres-setup.ts started. Out: a URL. Also a proxy that stands between a store and Postgres and can fail.
 import { randomUUID } from "node:crypto";
-import { connect, createServer, type Socket } from "node:net";
 import pg from "pg";
 import { inject } from "vitest";
 import { onCleanup } from "./cleanup.js";
 import type {} from "./postgres-setup.js";
+import { startTcpProxy, type TcpProxy } from "./tcp-proxy.js";
 
 export interface TestDatabase {
   readonly url: string;
@@ -52,57 +52,15 @@ export async function sql<Row extends pg.QueryResultRow>(
   }
 }
 
-export interface DatabaseProxy {
+export interface DatabaseProxy extends Omit<TcpProxy, "port"> {
   /** The database's URL, through the proxy. */
   readonly url: string;
-  /** pass: as if it were not there. silent: nothing comes back any more, connections stay. closed: connections are cut and refused. */
-  become(state: "pass" | "silent" | "closed"): void;
-  /** Calls back once, before `text` goes to the server: to fail at one statement. */
-  whenSent(text: string, callback: () => void): void;
 }
 
 /** A TCP proxy in front of the database. Closed when the test file ends. */
 export async function databaseProxy(databaseUrl: string): Promise<DatabaseProxy> {
-  const target = new URL(databaseUrl);
-  let state: "pass" | "silent" | "closed" = "pass";
-  let watched: { text: string; callback: () => void } | undefined;
-  const sockets = new Set<Socket>();
-  const server = createServer((client) => {
-    if (state === "closed") return void client.destroy();
-    const upstream = connect(Number(target.port), target.hostname);
-    for (const socket of [client, upstream]) {
-      sockets.add(socket);
-      socket.on("error", () => {});
-      socket.on("close", () => {
-        sockets.delete(socket);
-        client.destroy();
-        upstream.destroy();
-      });
-    }
-    client.on("data", (bytes) => {
-      if (watched && bytes.includes(watched.text)) {
-        const { callback } = watched;
-        watched = undefined;
-        callback();
-      }
-      upstream.write(bytes);
-    });
-    upstream.on("data", (bytes) => {
-      if (state === "pass") client.write(bytes);
-    });
-  });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const address = server.address();
-  if (!address || typeof address === "string") throw new Error("the proxy has no port");
-  const become = (next: typeof state): void => {
-    state = next;
-    if (next === "closed") for (const socket of sockets) socket.destroy();
-  };
-  onCleanup("database proxy", async () => {
-    become("closed");
-    await new Promise<void>((closed) => server.close(() => closed()));
-  });
   const url = new URL(databaseUrl);
-  url.port = String(address.port);
-  return { url: url.href, become, whenSent: (text, callback) => void (watched = { text, callback }) };
+  const { port, become, whenSent } = await startTcpProxy("database proxy", { host: url.hostname, port: Number(url.port) });
+  url.port = String(port);
+  return { url: url.href, become, whenSent };
 }

@@ -8,7 +8,8 @@ import type { resourceTypes } from "../../src/model/resource-type.js";
 import type { Change } from "../../src/model/revision.js";
 import type { HttpRoute, Route } from "../../src/model/route.js";
 import { Snapshots } from "../../src/snapshot/snapshots.js";
-import { NodeStream, type RefusalMemory } from "../../src/xds/node-stream.js";
+import { NodeStream } from "../../src/xds/node-stream.js";
+import type { NodeMemory } from "../../src/xds/sent.js";
 import type { PushTimes } from "../../src/xds/stream-view.js";
 import { FakeEnvoy } from "./fake-envoy.js";
 
@@ -100,8 +101,10 @@ export class StreamWorld {
   readonly #state = new DesiredState();
   #revision = 0;
   restarts = 0;
-  #refusals: RefusalMemory = new Map();
+  #memory: NodeMemory = { refusals: new Map(), variants: new Map() };
   #isBlocked = false;
+  /** Paths of routes that were taken away at some time: these may go. */
+  readonly #wasRemoved = new Set<string>();
 
   constructor(
     readonly delta: boolean,
@@ -109,6 +112,14 @@ export class StreamWorld {
   ) {
     this.snapshots = this.#newSnapshots();
     this.envoy = new FakeEnvoy(delta);
+    // A route that exists, and is live, stays live: in its newest form or an earlier one.
+    this.envoy.onLost = (paths) => {
+      const wanted = [...this.#state.routes.values()].flatMap((route) =>
+        route.protocol === "http" ? route.match.path.value : [],
+      );
+      for (const path of paths)
+        if (wanted.includes(path) && !this.#wasRemoved.has(path)) this.envoy.faults.push(`${path} is live no more`);
+    };
     this.stream = this.#open();
   }
 
@@ -152,6 +163,8 @@ export class StreamWorld {
     return { kind, name, before: this.#find(kind, name), after } as Change;
   }
   remove(kind: Change["kind"], name: string): Change {
+    const route = kind === "route" ? this.#state.routes.get(name) : undefined;
+    if (route?.protocol === "http") this.#wasRemoved.add(route.match.path.value);
     return { kind, name, before: this.#find(kind, name), after: undefined } as Change;
   }
 
@@ -186,6 +199,7 @@ export class StreamWorld {
   }
 
   reconnect(): void {
+    this.stream.remember();
     this.snapshots.release(this.stream.snapshot);
     this.stream = this.#open();
   }
@@ -193,7 +207,7 @@ export class StreamWorld {
   /** Another process, with an empty memory, loads the state and takes the Envoy over. */
   restart(): void {
     this.restarts += 1;
-    this.#refusals = new Map();
+    this.#memory = { refusals: new Map(), variants: new Map() };
     this.snapshots = this.#newSnapshots();
     this.stream = this.#open();
   }
@@ -254,7 +268,7 @@ export class StreamWorld {
           throw new Error(`gave up: ${reason}`);
         },
       },
-      refusals: this.#refusals,
+      memory: this.#memory,
       openedAt: this.now,
       ordinal: 1,
     });

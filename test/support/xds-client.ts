@@ -2,6 +2,7 @@
 // In: a control plane's port and a node. Out: the responses as they came, resources decoded. Called by the protocol tests.
 // It decodes with its own reading of dist/protos.json, so that a fault in src/proto can't hide itself.
 import { readFileSync } from "node:fs";
+import { connect } from "node:http2";
 import { Client, type ClientDuplexStream, credentials, type StatusObject } from "@grpc/grpc-js";
 import protobuf from "protobufjs";
 import type { ResourceType } from "../../src/model/resource-type.js";
@@ -60,6 +61,8 @@ export interface XdsStream {
   readonly responses: readonly XdsResponse[];
   of(type: ResourceType): readonly XdsResponse[];
   request(type: ResourceType, request?: XdsRequest): void;
+  /** Sends bytes in place of a request. */
+  sendRaw(bytes: Buffer): void;
   ack(response: XdsResponse, names?: readonly string[]): void;
   nack(response: XdsResponse, refusal: string, names?: readonly string[]): void;
   /** Acks everything that comes from now on, and what came already and was not acked here; not the types in `except`. */
@@ -68,9 +71,6 @@ export interface XdsStream {
   state(type: ResourceType): ReadonlyMap<string, XdsResource>;
   /** The next response of a type after the `seen` first ones. */
   next(type: ResourceType, seen?: number, timeoutMs?: number): Promise<XdsResponse>;
-  /** Stops reading: the server's writes fill the connection. */
-  pauseReading(): void;
-  resumeReading(): void;
   /** Resolves when the stream is over, with gRPC's status. */
   readonly ended: Promise<StatusObject>;
   close(): void;
@@ -83,6 +83,17 @@ export interface XdsClientOptions {
   readonly protocol: "delta" | "sotw";
   /** Default: the aggregated service. A type: that type's own service. */
   readonly service?: "ads" | ResourceType;
+  /** Characters of padding in the node's metadata. */
+  readonly metadata?: number;
+  /** A connection to share; default: one of its own. */
+  readonly connection?: Client;
+}
+
+/** A connection for several streams. Closed when the test file ends. */
+export function openXdsConnection(port: number): Client {
+  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 });
+  onCleanup("xDS connection", () => client.close());
+  return client;
 }
 
 const services: Readonly<Record<ResourceType, readonly [string, string]>> = {
@@ -130,8 +141,10 @@ function toResponse(wire: WireResponse, protocol: "delta" | "sotw"): XdsResponse
 }
 
 function toWire(options: XdsClientOptions, type: ResourceType, request: XdsRequest, first: boolean): object {
+  const padding = { fields: { padding: { stringValue: "x".repeat(options.metadata ?? 0) } } };
+  const node = { id: options.node, cluster: options.gateway, user_agent_name: "scripted", metadata: padding };
   const common = {
-    ...(first ? { node: { id: options.node, cluster: options.gateway, user_agent_name: "scripted" } } : {}),
+    ...(first ? { node } : {}),
     type_url: urlOf(type),
     response_nonce: request.nonce ?? "",
     ...(request.refusal === undefined ? {} : { error_detail: { code: 3, message: request.refusal } }),
@@ -158,13 +171,48 @@ function dial(options: XdsClientOptions): { client: Client; call: ClientDuplexSt
   const delta = options.protocol === "delta" ? "Delta" : "";
   const requestType = typeNamed(`envoy.service.discovery.v3.${delta}DiscoveryRequest`);
   const responseType = typeNamed(`envoy.service.discovery.v3.${delta}DiscoveryResponse`);
-  const client = new Client(`127.0.0.1:${options.port}`, credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 });
+  const client = options.connection ?? openXdsConnection(options.port);
   const call = client.makeBidiStreamRequest<object, WireResponse>(
     pathOf(options.service ?? "ads", options.protocol),
-    (message) => Buffer.from(requestType.encode(requestType.fromObject(message)).finish()),
+    (message) => (Buffer.isBuffer(message) ? message : Buffer.from(requestType.encode(requestType.fromObject(message)).finish())),
     (bytes) => responseType.toObject(responseType.decode(bytes), { arrays: true }),
   );
   return { client, call };
+}
+
+/** A stream that asks for everything and reads nothing, as an Envoy that hangs: HTTP/2 lets 64 KB through to it. */
+export interface DeafStream {
+  /** Resolves when the server has cut it, with the HTTP/2 error code. */
+  readonly cut: Promise<number>;
+}
+
+/** Delta ADS without gRPC's client, which reads ahead. */
+export function openDeafXdsStream(options: Pick<XdsClientOptions, "port" | "node" | "gateway">, endpoints: string): DeafStream {
+  const delta = { ...options, protocol: "delta" } as const;
+  const requestType = typeNamed("envoy.service.discovery.v3.DeltaDiscoveryRequest");
+  const session = connect(`http://127.0.0.1:${options.port}`);
+  onCleanup(`deaf xDS stream of ${options.node}`, () => session.destroy());
+  const stream = session.request({
+    ":method": "POST",
+    ":path": pathOf("ads", "delta"),
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  session.on("error", () => {});
+  stream.on("error", () => {});
+  stream.pause();
+  const requests: readonly (readonly [ResourceType, XdsRequest])[] = [
+    ["cluster", {}],
+    ["endpoint", { names: [endpoints] }],
+    ["listener", {}],
+  ];
+  for (const [index, [type, request]] of requests.entries()) {
+    const message = Buffer.from(requestType.encode(requestType.fromObject(toWire(delta, type, request, index === 0))).finish());
+    const head = Buffer.alloc(5);
+    head.writeUInt32BE(message.length, 1);
+    stream.write(Buffer.concat([head, message]));
+  }
+  return { cut: new Promise((resolve) => stream.once("close", () => resolve(stream.rstCode ?? 0))) };
 }
 
 /** Opens one stream on a connection of its own. Nothing is asked or answered unless the test says so. */
@@ -187,7 +235,7 @@ export function openXdsStream(options: XdsClientOptions): XdsStream {
   const close = (): void => {
     forget();
     call.cancel();
-    client.close();
+    if (!options.connection) client.close();
   };
   const forget = onCleanup(`xDS stream of ${options.node}`, close);
   const stream: XdsStream = {
@@ -198,6 +246,7 @@ export function openXdsStream(options: XdsClientOptions): XdsStream {
       call.write(toWire(options, type, request, first));
       first = false;
     },
+    sendRaw: (bytes) => void call.write(bytes),
     ack: (response, names = asked.get(response.type) ?? []) => {
       lastAcked.set(response.type, response.version);
       const repeated = options.protocol === "sotw" ? { version: response.version, names } : {};
@@ -217,8 +266,6 @@ export function openXdsStream(options: XdsClientOptions): XdsStream {
     state: (type) => fold(stream.of(type), options.protocol),
     next: (type, seen = 0, timeoutMs = 5_000) =>
       waitFor(`response ${seen + 1} of type ${type}`, () => stream.of(type)[seen], { timeoutMs, everyMs: 5 }),
-    pauseReading: () => call.pause(),
-    resumeReading: () => call.resume(),
     ended,
     close,
   };

@@ -1,7 +1,8 @@
 // Promises about the log: one JSON object a line, the fields that people search by, and no secret in it.
 import { Writable } from "node:stream";
 import { expect, test } from "vitest";
-import { createLogger, type Logger, type LogLevel } from "../../../src/telemetry/logger.js";
+import { AppError } from "../../../src/errors.js";
+import { createLogger, failureFacts, type Logger, type LogLevel } from "../../../src/telemetry/logger.js";
 
 function collecting(level: LogLevel): { log: Logger; lines: () => Record<string, unknown>[]; text: () => string } {
   const chunks: string[] = [];
@@ -45,4 +46,23 @@ test("passwords, tokens and headers that carry them never leave, at the top or i
   );
   expect(text()).not.toContain(secret);
   expect(text()).toContain("[redacted]");
+});
+
+test("an expected failure is told by its code and what began it, without a stack; an unexpected one whole", () => {
+  const { log, lines } = collecting("info");
+  const away = new AggregateError([new Error("connect ECONNREFUSED ::1:5432"), new Error("connect ECONNREFUSED 127.0.0.1:5432")]);
+  const failure = new AppError(
+    "database_unavailable",
+    { detail: "run `chancery migrate`" },
+    [],
+    new Error("in between", { cause: away }),
+  );
+  log.warn({ ...failureFacts(failure), revision: 7 }, "expected");
+  log.warn(failureFacts(new TypeError("a bug")), "unexpected");
+  expect(lines()).toMatchObject([
+    { code: "database_unavailable", detail: "run `chancery migrate`", reason: "connect ECONNREFUSED ::1:5432", revision: 7 },
+    { err: { type: "TypeError", message: "a bug" } },
+  ]);
+  expect(JSON.stringify(lines()[0])).not.toMatch(/stack/);
+  expect(JSON.stringify(lines()[1])).toMatch(/stack/);
 });

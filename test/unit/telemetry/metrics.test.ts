@@ -37,12 +37,12 @@ describe("counting", () => {
     metrics.count("xds_nacks_total", { type: "cluster" });
     metrics.count("xds_nacks_total", { type: "cluster" }, 2);
     metrics.set("snapshot_revision", {}, 7);
-    metrics.observe("snapshot_build_seconds", {}, 0.02);
+    metrics.observe("snapshot_build_seconds", { cause: "load" }, 0.02);
     const text = await metrics.text();
     expect(text).toContain('chancery_xds_nacks_total{type="cluster"} 3');
     expect(text).toContain("chancery_snapshot_revision 7");
-    expect(text).toContain('chancery_snapshot_build_seconds_bucket{le="0.025"} 1');
-    expect(text).toContain('chancery_snapshot_build_seconds_bucket{le="0.01"} 0');
+    expect(text).toContain('chancery_snapshot_build_seconds_bucket{le="0.025",cause="load"} 1');
+    expect(text).toContain('chancery_snapshot_build_seconds_bucket{le="0.01",cause="load"} 0');
   });
 
   test("two control planes in one process share nothing", async () => {
