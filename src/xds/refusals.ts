@@ -53,8 +53,11 @@ export class Refusals {
     for (const resource of sent.frame.resources) {
       const exception = this.exceptions.get(resource.name);
       if (!exception) continue;
-      if (exception.trial && exception.state === "trying") this.#afterTrial(resource.name, exception, resource, true, now);
-      else if (exception.state === "trying") this.exceptions.set(resource.name, { state: "stale", has: resource, at: now });
+      if (exception.trial && exception.state === "trying") {
+        // An answer to what went out before the trial is none to the trial.
+        if (sent.kind === "trial") this.#afterTrial(resource.name, exception, resource, true, now);
+        else this.exceptions.set(resource.name, { ...exception, has: resource });
+      } else if (exception.state === "trying") this.exceptions.set(resource.name, { state: "stale", has: resource, at: now });
       // It was only slow, and we took it for a refusal. What was put back meanwhile is what it has; the new form may go again.
       else if (exception.refusal?.hash === resource.hash && isOurVerdict(exception.refusal))
         this.exceptions.set(resource.name, { state: "stale", has: exception.has, at: now });
@@ -71,22 +74,21 @@ export class Refusals {
     const onTrial = suspects.find((resource) => this.exceptions.get(resource.name)?.trial);
     if (suspects.length === 0) return this.#explain(detail);
     const exception = onTrial && this.exceptions.get(onTrial.name);
-    if (onTrial && exception) return this.#afterTrial(onTrial.name, exception, onTrial, false, now);
+    if (onTrial && exception) {
+      if (sent.kind === "trial") this.#afterTrial(onTrial.name, exception, onTrial, false, now);
+      return; // An answer to what went out before the trial is none to the trial.
+    }
     const [only] = suspects;
     // With a culprit known already, the rest is not at fault by elimination: it goes again, alone.
     const isKnown = sent.frame.resources.some((resource) => this.#isRefused(resource));
     if (isKnown) this.#explain(detail);
     if (isKnown && !this.view.delta && isListed(this.type)) return this.#wait(suspects, sent, now);
-    if (only && suspects.length === 1 && !isKnown) return this.#markRefused(only, this.#before(sent, only.name), detail, now);
-    const names = suspects.map(({ name }) => name);
-    for (const name of names) {
-      this.exceptions.set(name, {
-        state: "queued",
-        has: this.#before(sent, name),
-        at: now,
-        refusal: this.exceptions.get(name)?.refusal,
-      });
+    if (only && suspects.length === 1 && !isKnown) return this.#markRefused(only, this.#before(sent, only), detail, now);
+    for (const resource of suspects) {
+      const { refusal } = this.exceptions.get(resource.name) ?? {};
+      this.exceptions.set(resource.name, { state: "queued", has: this.#before(sent, resource), at: now, refusal });
     }
+    const names = suspects.map(({ name }) => name);
     // A cluster that failed when it was made is still in Envoy, and the same bytes would not fail again: it goes, and comes alone.
     if (this.type === "cluster") this.#repair(names, now);
     this.#queue.push(...splitRefused(names, !this.view.delta && isListed(this.type)));
@@ -133,7 +135,7 @@ export class Refusals {
   putBack(sent: Sent, now: number): void {
     const names: string[] = [];
     for (const resource of sent.frame.resources) {
-      const before = this.#before(sent, resource.name);
+      const before = this.#before(sent, resource);
       const exception = this.exceptions.get(resource.name);
       const isOpen = !exception || (sent.kind === "trial" && exception.state === "trying");
       if (before === undefined || !sent.changed.has(resource.name) || !isOpen) continue;
@@ -168,15 +170,16 @@ export class Refusals {
 
   /** State of the world: a list that must hold a refused form, as no other is known, is refused again whatever else it brings. */
   #wait(suspects: readonly Resource[], sent: Sent, now: number): void {
-    for (const { name, hash, revision } of suspects) {
+    for (const resource of suspects) {
+      const { name, hash, revision } = resource;
       const refusal = { hash, revision, detail: blockedDetail, count: 1, retryAt: now + this.view.times.refusalRetryMs };
-      this.exceptions.set(name, { state: "unanswered", has: this.#before(sent, name), at: now, refusal });
+      this.exceptions.set(name, { state: "unanswered", has: this.#before(sent, resource), at: now, refusal });
     }
   }
 
   #isSuspect(sent: Sent, resource: Resource): boolean {
     if (this.exceptions.get(resource.name)?.state === "queued" || this.#isRefused(resource)) return false;
-    const before = this.#before(sent, resource.name);
+    const before = this.#before(sent, resource);
     // A new cluster whose endpoints the Envoy has asked for is in it, and may carry traffic already.
     if (this.type === "cluster" && before === undefined && this.view.isSeen(resource.name)) return false;
     return formOf(before)?.hash !== resource.hash;
@@ -187,7 +190,10 @@ export class Refusals {
     return exception?.state === "refused" && exception.refusal?.hash === resource.hash;
   }
 
-  #before(sent: Sent, name: string): Known {
+  /** What the Envoy had before `sent`: what is known since from an earlier refusal, unless that is this very form. */
+  #before(sent: Sent, { name, hash }: Resource): Known {
+    const exception = this.exceptions.get(name);
+    if (exception && formOf(exception.has)?.hash !== hash) return exception.has;
     return knownBefore(sent.before, name, this.table, sent.from);
   }
 

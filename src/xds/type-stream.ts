@@ -300,13 +300,14 @@ export class TypeStream implements TrialWriter {
     const decision = decide({ type: this.type, name, current, has, exception }, this.view, this.view.snapshots, now);
     if (decision.exception) this.refusals.exceptions.set(name, decision.exception);
     else this.refusals.exceptions.delete(name);
+    if (!decision.exception && current && formOf(has)?.hash === current.hash) this.#inFlight.assume(current);
     if (decision.send === "nothing" && !mustAnswer) return;
     draft.before.set(name, has);
     if (decision.send === "remove") draft.removed.push(name);
     else if (decision.send !== "nothing") draft.resources.push(decision.send);
     else {
-      const form = decision.exception ? formOf(decision.exception.has) : current;
-      if (form) draft.resources.push(form);
+      const answer = decision.exception ? formOf(decision.exception.has) : current;
+      if (answer) draft.resources.push(answer);
       else if (!current || this.type === "endpoint") draft.removed.push(name);
     }
   }
