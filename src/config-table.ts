@@ -275,7 +275,7 @@ export const settings = {
   status: {
     leaseMs: integer("CHANCERY_LEASE_MS", {
       unit: "ms",
-      default: 10 * second,
+      default: 5 * second,
       min: second,
       max: 5 * minute,
       about:
@@ -283,7 +283,7 @@ export const settings = {
     }),
     beatMs: integer("CHANCERY_BEAT_MS", {
       unit: "ms",
-      default: 3 * second,
+      default: 1_500,
       min: 100,
       max: 2 * minute,
       about: "How often a replica renews its lease; at most half of it.",

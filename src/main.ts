@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The process: `chancery <command>`. `serve` and `migrate` are here; the others are clients of the admin API (cli/), and `up` is the
 // demo (demo/). Rooms are imported when their command is called, so that each starts with no more than it needs.
+import { readFileSync } from "node:fs";
 import closeWithGrace from "close-with-grace";
 import { Command } from "commander";
 import { type Config, ConfigError, readConfig } from "./config.js";
@@ -12,6 +13,11 @@ import { createLogger, failureFacts, type Logger } from "./telemetry/logger.js";
 const exitCode = { failed: 1, usage: 2, away: 3 } as const;
 /** Beyond the grace that streams and requests have: for what closes after them. */
 const closeReserveMs = 5_000;
+
+function readVersion(): string {
+  const about: unknown = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  return typeof about === "object" && about !== null && "version" in about ? String(about.version) : "unknown";
+}
 
 function readEnvironment(): { config: Config; log: Logger } {
   try {
@@ -42,6 +48,7 @@ async function migrateDatabase(config: Config, log: Logger): Promise<void> {
 
 async function serve(options: { readonly migrate: boolean }): Promise<void> {
   const { config, log } = readEnvironment();
+  log.info({ version: readVersion(), node: process.version, pid: process.pid }, "starting");
   const { createApp } = await import("./app.js");
   if (options.migrate) await migrateDatabase(config, log);
   const app = await createApp(config, log);
@@ -80,6 +87,7 @@ async function main(): Promise<void> {
   const program = new Command("chancery").description(
     "A control plane for Envoy fleets: an admin API in, xDS out, and the answer of every Envoy back.",
   );
+  program.version(readVersion(), "-V, --version", "print the version");
   program.exitOverride(({ exitCode: code }) => process.exit(code === 0 ? 0 : exitCode.usage));
   addServe(program);
   const command = process.argv[2];

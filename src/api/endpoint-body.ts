@@ -11,8 +11,12 @@ const address = text(1, 45, "endpoint-address", "IPv4 or IPv6 address, without b
 const port = integer(1, 65_535, "Port.");
 const fields = {
   weight: Type.Optional(integer(1, 1000, "Share relative to the other endpoints of its locality.", standard.weight)),
-  region: Type.Optional(text(0, 128, "printable", "Region, fixed for the life of the endpoint. Default empty.")),
-  zone: Type.Optional(text(0, 128, "printable", "Zone, fixed for the life of the endpoint. Default empty.")),
+  region: Type.Optional(
+    text(0, 128, "printable", "Region, fixed for the life of the endpoint. Default: as it is; empty for a new one."),
+  ),
+  zone: Type.Optional(
+    text(0, 128, "printable", "Zone, fixed for the life of the endpoint. Default: as it is; empty for a new one."),
+  ),
   priority: Type.Optional(
     integer(0, 127, "0 is served first; larger ones only when smaller ones have none healthy.", standard.priority),
   ),
@@ -33,15 +37,18 @@ export type EndpointBody = Static<typeof endpointSchema>;
 /** The same for PUT on one address. */
 export type EndpointPutBody = Static<typeof endpointPut>;
 
-/** Defaults filled in; the address in its canonical form. */
-export function fromEndpointBody(cluster: string, body: EndpointBody): Endpoint {
+/**
+ * Defaults filled in; the address in its canonical form. Region and zone that are left out are those of `stored`, if it is there: they
+ * can't be edited, so nothing else can be meant, and whoever disables an endpoint need not know them.
+ */
+export function fromEndpointBody(cluster: string, body: EndpointBody, stored?: Endpoint): Endpoint {
   return {
     cluster,
     address: canonicalAddress(body.address) ?? body.address, // The schema has refused what is no address.
     port: body.port,
     weight: body.weight ?? standard.weight,
-    region: body.region ?? standard.region,
-    zone: body.zone ?? standard.zone,
+    region: body.region ?? stored?.region ?? standard.region,
+    zone: body.zone ?? stored?.zone ?? standard.zone,
     priority: body.priority ?? standard.priority,
     enabled: body.enabled ?? standard.enabled,
   };

@@ -1,7 +1,7 @@
 // Calls on endpoints: one by its address, the whole set, many at once. In: HTTP. Out: rows, through model/ and the store.
 // All of them hold the cluster, so writers of one cluster go one after the other; send many changes in one PATCH.
 // Schema and shapes: endpoint-body.ts.
-import { type Static, Type } from "typebox";
+import { Type } from "typebox";
 import type { Problem } from "../errors.js";
 import { canonicalAddress, parseAddressKey } from "../model/address.js";
 import { addressKey, type Endpoint } from "../model/endpoint.js";
@@ -13,7 +13,14 @@ import type { Stored, WriteTx } from "../store/store.js";
 import { answering, readAnswers, writeAnswers } from "./answers.js";
 import { maxEndpointsPerCall } from "./cluster-body.js";
 import type { Api, ApiContext } from "./context.js";
-import { type EndpointPutBody, endpointPut, endpointSchema, fromEndpointBody, toEndpointBody } from "./endpoint-body.js";
+import {
+  type EndpointBody,
+  type EndpointPutBody,
+  endpointPut,
+  endpointSchema,
+  fromEndpointBody,
+  toEndpointBody,
+} from "./endpoint-body.js";
 import { list, object } from "./fields.js";
 import { formatFault } from "./formats.js";
 import { lockSiblings } from "./locks.js";
@@ -41,12 +48,22 @@ const patchSchema = object({
   remove: Type.Optional(list(keySchema, 0, maxEndpointsPerCall, "Addresses to remove; each must be there.")),
 });
 
+/** A body that the schema has passed, and where it stands in the request. */
+interface PlacedBody {
+  readonly body: EndpointBody;
+  readonly pointer: string;
+}
+
+function keyOf({ address, port }: { readonly address: string; readonly port: number }): string {
+  return addressKey({ address: canonicalAddress(address) ?? address, port });
+}
+
 function nameOf(endpoint: Endpoint): string {
   return `${endpoint.cluster}/${addressKey(endpoint)}`;
 }
 
-/** The endpoint of PUT: address and port are the path's, which the body may repeat. @throws invalid_body */
-function endpointToPut(cluster: string, key: string, body: EndpointPutBody): Endpoint {
+/** The body of PUT: address and port are the path's, which the body may repeat. @throws invalid_body */
+function wholeBody(key: string, body: EndpointPutBody): EndpointBody {
   const parsed = parseAddressKey(key);
   const fault = formatFault("endpoint-address", parsed?.address ?? key.replace(/:\d*$/, ""));
   if (!parsed || fault !== undefined) {
@@ -64,7 +81,7 @@ function endpointToPut(cluster: string, key: string, body: EndpointPutBody): End
   if (body.port !== undefined && body.port !== parsed.port)
     differs.push(problem("/port", "name_differs", `the path says ${parsed.port}`));
   refuse(differs);
-  return fromEndpointBody(cluster, { ...body, ...parsed });
+  return { ...body, ...parsed };
 }
 
 /** The name of an endpoint that may be there. @throws not_found */
@@ -93,9 +110,9 @@ async function upsertProblems(
   return added.length === 0 ? moved : [...moved, ...endpointProblems(added, await lockSiblings(tx, cluster))];
 }
 
-async function putOne(tx: WriteTx, cluster: string, endpoint: Endpoint, stored: Stored<Endpoint> | undefined): Promise<Outcome> {
+async function putOne(tx: WriteTx, endpoint: Endpoint, stored: Stored<Endpoint> | undefined): Promise<Outcome> {
   const before = new Map(stored ? [[addressKey(endpoint), stored]] : []);
-  refuse(await upsertProblems(tx, cluster, [{ endpoint, pointer: "" }], before));
+  refuse(await upsertProblems(tx, endpoint.cluster, [{ endpoint, pointer: "" }], before));
   await tx.put("endpoint", endpoint);
   return { object: toEndpointBody(endpoint), revision: stored?.revision ?? 0, created: !stored, tagged: true, lint: [] };
 }
@@ -106,7 +123,7 @@ type StoredSet = ReadonlyMap<string, Stored<Endpoint>>;
 /** What becomes of a cluster's endpoints. */
 interface SetChange {
   readonly cluster: string;
-  readonly placed: readonly PlacedEndpoint[];
+  readonly bodies: readonly PlacedBody[];
   readonly removes: (key: string) => boolean;
   /** More that may be wrong, given what is there. */
   readonly check: (before: StoredSet) => readonly Problem[];
@@ -116,10 +133,14 @@ interface SetChange {
  * Makes the set what it shall be, and answers with all of it. A set that stays as it is was last changed by its newest member, as
  * far as is known: an earlier removal left nothing that could tell of it.
  */
-async function changeSet(tx: WriteTx, { cluster, placed, removes, check }: SetChange): Promise<Outcome> {
+async function changeSet(tx: WriteTx, { cluster, bodies, removes, check }: SetChange): Promise<Outcome> {
   await holdCluster(tx, cluster);
   const stored = await tx.endpointsOf(cluster);
   const before = new Map(stored.map((one) => [addressKey(one.object), one]));
+  const placed = bodies.map(({ body, pointer }) => ({
+    endpoint: fromEndpointBody(cluster, body, before.get(keyOf(body))?.object),
+    pointer,
+  }));
   refuse([...check(before), ...(await upsertProblems(tx, cluster, placed, before))]);
   const gone = [...before.keys()].filter(removes);
   await tx.deleteAll(
@@ -139,13 +160,13 @@ async function changeSet(tx: WriteTx, { cluster, placed, removes, check }: SetCh
   };
 }
 
-function place(cluster: string, bodies: Static<typeof setSchema>["endpoints"], list: string): readonly PlacedEndpoint[] {
-  return bodies.map((body, at) => ({ endpoint: fromEndpointBody(cluster, body), pointer: `/${list}/${at}` }));
+function place(bodies: readonly EndpointBody[], list: string): readonly PlacedBody[] {
+  return bodies.map((body, at) => ({ body, pointer: `/${list}/${at}` }));
 }
 
 /** What a PATCH says wrong by itself: addresses twice, and such as are none. */
-function patchProblems(upsert: readonly PlacedEndpoint[], remove: readonly (string | undefined)[]): readonly Problem[] {
-  const keys = upsert.map(({ endpoint }) => addressKey(endpoint));
+function patchProblems(upsert: readonly PlacedBody[], remove: readonly (string | undefined)[]): readonly Problem[] {
+  const keys = upsert.map(({ body }) => keyOf(body));
   const upserted = new Set(keys);
   const removals = remove.flatMap((key, at) => {
     const pointer = `/remove/${at}`;
@@ -188,17 +209,12 @@ function setCalls(api: Api, { store, writes, limits }: ApiContext): void {
     handler: (request, reply) => {
       const name = existingName("cluster", request.params.name);
       refusePreconditions(request.headers);
-      const placed = place(name, request.body.endpoints, "endpoints");
-      const kept = new Set(placed.map(({ endpoint }) => addressKey(endpoint)));
-      refuse(
-        repeated(
-          placed.map(({ endpoint }) => addressKey(endpoint)),
-          (at) => `/endpoints/${at}`,
-          "endpoint",
-        ),
-      );
+      const bodies = place(request.body.endpoints, "endpoints");
+      const keys = bodies.map(({ body }) => keyOf(body));
+      refuse(repeated(keys, (at) => `/endpoints/${at}`, "endpoint"));
+      const kept = new Set(keys);
       return writes.carryOut(request, reply, (tx) =>
-        changeSet(tx, { cluster: name, placed, removes: (key) => !kept.has(key), check: () => [] }),
+        changeSet(tx, { cluster: name, bodies, removes: (key) => !kept.has(key), check: () => [] }),
       );
     },
   });
@@ -219,12 +235,12 @@ function patchCall(api: Api, { writes, limits }: ApiContext): void {
     handler: (request, reply) => {
       const name = existingName("cluster", request.params.name);
       refusePreconditions(request.headers);
-      const placed = place(name, request.body.upsert ?? [], "upsert");
+      const bodies = place(request.body.upsert ?? [], "upsert");
       const remove = (request.body.remove ?? []).map((text) => {
         const parsed = parseAddressKey(text);
         return parsed && addressKey(parsed);
       });
-      refuse(patchProblems(placed, remove));
+      refuse(patchProblems(bodies, remove));
       const removed = new Set(remove);
       const check = (before: StoredSet): Problem[] =>
         remove.flatMap((key, at) => {
@@ -232,7 +248,7 @@ function patchCall(api: Api, { writes, limits }: ApiContext): void {
           return problem(`/remove/${at}`, "unknown_endpoint", `cluster ${name} has no endpoint ${key}`);
         });
       return writes.carryOut(request, reply, (tx) =>
-        changeSet(tx, { cluster: name, placed, removes: (key) => removed.has(key), check }),
+        changeSet(tx, { cluster: name, bodies, removes: (key) => removed.has(key), check }),
       );
     },
   });
@@ -262,13 +278,13 @@ function singleCalls(api: Api, { store, writes }: ApiContext): void {
     }),
     handler: (request, reply) => {
       const cluster = existingName("cluster", request.params.name);
-      const endpoint = endpointToPut(cluster, request.params.endpoint, request.body);
+      const body = wholeBody(request.params.endpoint, request.body);
       const preconditions = readPreconditions(request.headers);
       return writes.carryOut(request, reply, async (tx) => {
         await holdCluster(tx, cluster);
-        const stored = await tx.get("endpoint", nameOf(endpoint));
+        const stored = await tx.get("endpoint", `${cluster}/${keyOf(body)}`);
         checkPreconditions(preconditions, stored?.revision);
-        return putOne(tx, cluster, endpoint, stored);
+        return putOne(tx, fromEndpointBody(cluster, body, stored?.object), stored);
       });
     },
   });

@@ -133,7 +133,7 @@ function setHooks(api: Api, { metrics, log }: ApiContext, paths: Paths, inFlight
     const allow = paths.methodsOf(request.url);
     throw allow.length > 0
       ? new AppError("method_not_allowed", { allow: allow.join(", ") })
-      : new AppError("not_found", { detail: "there is no such path" });
+      : new AppError("not_found", { detail: "there is no such path; /docs shows those that there are" });
   });
   api.addHook("preValidation", async (request) => readQueryIntegers(request));
   api.addHook("onSend", async (_, reply) => {

@@ -90,7 +90,7 @@ export class Writes {
   /** @throws refused_by_envoy (the revision stays), too_many_requests, invalid_header, and what the store and `work` throw */
   async carryOut(request: MutatingRequest, reply: ReplyHead, work: (tx: WriteTx) => Promise<Outcome>): Promise<MutationAnswer> {
     const author = readAuthor(request.headers, request.id);
-    if (request.query.wait === undefined) return this.#write(author, reply, work);
+    if (request.query.wait === undefined) return this.#write(request, author, reply, work);
     const { maxWaits } = this.options.limits;
     if (this.#waits >= maxWaits) {
       this.options.metrics.count("limit_hits_total", { limit: "api_max_waits" });
@@ -101,7 +101,7 @@ export class Writes {
     }
     this.#waits++;
     try {
-      const answer = await this.#write(author, reply, work);
+      const answer = await this.#write(request, author, reply, work);
       const sync = await this.#wait(answer.revision, request);
       if (sync.state === "refused") throw refusal(answer, sync);
       reply.code(sync.state === "acked" ? 200 : 202);
@@ -112,6 +112,7 @@ export class Writes {
   }
 
   async #write(
+    { raw }: MutatingRequest,
     author: ReturnType<typeof readAuthor>,
     reply: ReplyHead,
     work: (tx: WriteTx) => Promise<Outcome>,
@@ -120,7 +121,8 @@ export class Writes {
     const revision = committed?.revision ?? value.revision;
     if (value.tagged) reply.header("etag", etag(revision));
     reply.code(value.created ? 201 : 200);
-    this.options.log.info({ ...author, revision, changed: committed !== undefined }, "write");
+    const call = `${raw.method} ${raw.url?.split("?")[0]}`;
+    this.options.log.info({ ...author, call, revision, changed: committed !== undefined }, "write");
     return { revision, changed: committed !== undefined, object: value.object, lint: value.lint };
   }
 
@@ -130,8 +132,13 @@ export class Writes {
     const gone = new AbortController();
     const onClose = (): void => gone.abort();
     request.raw.socket.once("close", onClose);
+    const startedAt = performance.now();
     try {
-      return await fleet.waitSync(revision, request.query.timeoutMs ?? standardWaitMs, AbortSignal.any([closing, gone.signal]));
+      const timeoutMs = request.query.timeoutMs ?? standardWaitMs;
+      const sync = await fleet.waitSync(revision, timeoutMs, AbortSignal.any([closing, gone.signal]));
+      const ms = Math.round(performance.now() - startedAt);
+      log.info({ requestId: request.id, revision, state: sync.state, ms }, "waited for the Envoys");
+      return sync;
     } catch (error) {
       log.warn({ ...failureFacts(error), revision, requestId: request.id }, "the wait for Envoys was cut short");
       return { revision, state: "pending", gateways: {}, replicasBehind: [""] };

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import type { Keeper } from "./keeper.js";
 
-/** How a process ended: one of the two is null. */
+/** How a process ended: one of the two is null, or both where nobody could see it. */
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -33,7 +33,8 @@ export interface LaunchOptions {
 
 /** For people: the signal, or the code. */
 export function exitText({ code, signal }: Exit): string {
-  return signal === null ? `exit code ${code}` : signal;
+  if (signal !== null) return signal;
+  return code === null ? "an exit that nobody saw" : `exit code ${code}`;
 }
 
 /** The last lines of a log, for an error message. */

@@ -32,7 +32,8 @@ export async function supervise<T extends Running>(
       failures = Date.now() - startedAt < soonMs ? failures + 1 : 0;
       if (failures >= maxFailures)
         return say(`${name} ended ${maxFailures} times in a row and is not started again; its log: ${current.logFile}`);
-      say(`${name} (pid ${current.pid}) ended with ${exitText(exit)}; starting it again.`);
+      const how = exit.code === null && exit.signal === null ? "" : ` with ${exitText(exit)}`;
+      say(`${name} (pid ${current.pid}) ended${how}; starting it again.`);
       current = (await restart(failures)) ?? current;
     }
   };

@@ -10,7 +10,7 @@ import { CommandError, exitCodes } from "../cli/exit-codes.js";
 import { backendKinds, startBackends } from "./backends.js";
 import { type DemoConfiguration, listenerPort, writeConfiguration } from "./configuration.js";
 import { type ControlPlaneOptions, migrateDatabase, startControlPlane } from "./control-plane.js";
-import { startEmbeddedPostgres } from "./embedded-postgres.js";
+import { keepPostgres } from "./database.js";
 import { findEnvoy, type RunningEnvoy, startEnvoy } from "./envoy.js";
 import { toGreeting } from "./greeting.js";
 import { type Keeper, startKeeper } from "./keeper.js";
@@ -76,9 +76,8 @@ function wantedPorts({ api, xds, configuration, envoys }: DemoOptions): readonly
 async function startDatabase({ options, say, keeper, started }: Demo): Promise<string> {
   if (options.databaseUrl !== undefined) return options.databaseUrl;
   say("Starting Postgres");
-  const postgres = await startEmbeddedPostgres({ dataDir: join(options.dataDir, "postgres"), log: (line) => say(`  ${line}`) });
+  const postgres = await keepPostgres({ dataDir: join(options.dataDir, "postgres"), say, keeper });
   started.push({ what: "Postgres", stop: () => postgres.stop() });
-  if (!postgres.reused) keeper.keep(postgres.pid, "INT");
   return postgres.url;
 }
 

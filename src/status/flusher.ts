@@ -178,6 +178,8 @@ export class Flusher {
       metrics.count("status_flushes_total", { outcome: "ok" });
     } catch (error) {
       if (batch) this.#putBack(batch);
+      // Also when it was something else that failed: without it, the next try might write nothing, and take that for an answer.
+      this.#beatIsDue = true;
       if (this.#failures === 0)
         log.warn(failureFacts(error), "what Envoys answered can't be written to the database; it is kept and tried again");
       this.#failures += 1;

@@ -42,10 +42,10 @@ export function clientConfig(options: Omit<PoolOptions, "size" | "log">): pg.Cli
 /** A pool that connects when first used, and whose waits all end. */
 export function createPool(options: PoolOptions): pg.Pool {
   const pool = new pg.Pool({ ...clientConfig(options), max: options.size });
-  // An idle connection that breaks is thrown away by the pool; without a listener it would end the process.
-  // Not the error itself: pg hangs the whole client onto it.
+  // An idle connection that breaks is thrown away by the pool; without a listener it would end the process. That the database is away,
+  // if it is, the feed tells, once. Not the error itself: pg hangs the whole client onto it.
   pool.on("error", (error) => {
-    if (!pool.ending) options.log.warn({ pool: options.name, reason: error.message }, "an idle database connection was lost");
+    if (!pool.ending) options.log.debug({ pool: options.name, reason: error.message }, "an idle database connection was lost");
   });
   return pool;
 }

@@ -202,7 +202,8 @@ function readStatus(reader: protobuf.Reader, length: number): string {
     if (tag >>> 3 === 2) message = reader.string();
     else reader.skipType(tag & 7);
   }
-  return message === "" ? "refused without a reason" : message.slice(0, maxRefusalLength);
+  const words = message.trim(); // Envoy ends its list of listeners with a newline.
+  return words === "" ? "refused without a reason" : words.slice(0, maxRefusalLength);
 }
 
 /** Envoy's node is 61 KB, nearly all of it the list of its extensions: only what we use is decoded. */

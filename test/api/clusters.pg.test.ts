@@ -25,7 +25,7 @@ test("a cluster is created with its defaults and its endpoints, and shown withou
     connectTimeoutMs: 5000,
     loadBalancing: { policy: "least-request", choiceCount: 2 },
     healthChecks: [],
-    circuitBreakers: { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 },
+    circuitBreakers: { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 64 },
   };
   expect(created.body).toMatchObject({
     changed: true,

@@ -32,9 +32,10 @@ test("an endpoint is created, changed and removed by its address, in any spellin
     changed: false,
     revision: (created.body as { revision: number }).revision,
   });
-  expect((await call("PUT", path, { zone: "eu-1", enabled: false })).body).toMatchObject({
+  // Whoever disables an endpoint need not know where it is.
+  expect((await call("PUT", path, { enabled: false })).body).toMatchObject({
     changed: true,
-    object: { enabled: false },
+    object: { enabled: false, zone: "eu-1" },
   });
   expect((await call("PUT", path, { zone: "eu-1" }, { "if-match": read.headers.get("etag") ?? "" })).status).toBe(412);
   expect((await call("DELETE", path)).body).toMatchObject({ changed: true, object: { address: "fd00::7", enabled: false } });
@@ -43,17 +44,32 @@ test("an endpoint is created, changed and removed by its address, in any spellin
 
 test("region and zone stay as they are: 409, with both told", async () => {
   await it.api.post("/v1/clusters", { name: "fixed", endpoints: [ip(1, { region: "eu", zone: "eu-1" })] });
-  const refused = await call("PUT", "/v1/clusters/fixed/endpoints/10.0.0.1:80", { region: "us" });
+  const refused = await call("PUT", "/v1/clusters/fixed/endpoints/10.0.0.1:80", { region: "us", zone: "" });
   expect([refused.status, refused.body, faults(refused.body)]).toMatchObject([
     409,
     { code: "endpoint_location_fixed" },
     ["location_fixed /region", "location_fixed /zone"],
   ]);
-  const many = await call("PATCH", "/v1/clusters/fixed/endpoints", { upsert: [ip(2), ip(1, { region: "eu" })] });
+  const many = await call("PATCH", "/v1/clusters/fixed/endpoints", { upsert: [ip(2), ip(1, { region: "eu", zone: "eu-2" })] });
   expect([many.status, faults(many.body)]).toEqual([409, ["location_fixed /upsert/1/zone"]]);
   expect(await set("fixed")).toEqual(["10.0.0.1 1"]);
   await it.api.delete("/v1/clusters/fixed/endpoints/10.0.0.1:80");
   expect((await it.api.put("/v1/clusters/fixed/endpoints/10.0.0.1:80", { region: "us" })).changed).toBe(true);
+});
+
+test("left out, region and zone are those that the endpoint has, one at a time, in a set and among many", async () => {
+  const path = "/v1/clusters/located/endpoints";
+  const place = async () => (await it.api.get<{ endpoints: object[] }>(path)).endpoints;
+  await it.api.post("/v1/clusters", { name: "located", endpoints: [ip(1, { region: "eu", zone: "eu-1" })] });
+  await it.api.put(`${path}/10.0.0.1:80`, { weight: 2 });
+  expect(await place()).toMatchObject([{ weight: 2, region: "eu", zone: "eu-1" }]);
+  await it.api.put(path, { endpoints: [ip(1, { weight: 3 }), ip(2)] });
+  expect(await place()).toMatchObject([
+    { weight: 3, region: "eu", zone: "eu-1" },
+    { weight: 1, region: "", zone: "" },
+  ]);
+  await call("PATCH", path, { upsert: [ip(1, { weight: 4, zone: "eu-1" })], remove: ["10.0.0.2:80"] });
+  expect(await place()).toMatchObject([{ weight: 4, region: "eu", zone: "eu-1" }]);
 });
 
 test("what is no endpoint is refused", async () => {

@@ -1,6 +1,6 @@
 // The whole demo as a user meets it: `chancery up` from its first line to Ctrl-C, on ports of its own. Needs `npm run build`.
 import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -96,6 +96,34 @@ test("the greeting says where everything is, and its commands name these ports",
   expect(log).toContain(`nodes --api http://127.0.0.1:${ports.api}`);
 });
 
+/** The commands below "Try:", a line each. */
+function tried(log: string): readonly string[] {
+  const text = log.slice(log.indexOf("Try:")).replaceAll("\\\n", "");
+  return text.split("\n").flatMap((line) => /^ {4}(.*)/.exec(line)?.[1] ?? []);
+}
+
+/** Runs a command of the greeting in a shell, as a user does; a `curl` that changes something tells its status. */
+async function tryOut(command: string): Promise<string> {
+  const told = command.startsWith("curl") ? command.replace(/^curl/, "curl -sS -o /dev/null -w '%{http_code}'") : command;
+  const { stdout } = await run("/bin/sh", ["-c", told.replace("node dist/main.js", `'${process.execPath}' '${main}'`)]);
+  return stdout;
+}
+
+test("each command of the greeting does what is said there", async () => {
+  const commands = tried(demo.log());
+  expect(commands).toHaveLength(6);
+  const [shift = "", ask = "", disable = "", fleet = "", fail = "", broken = ""] = commands;
+  expect(await tryOut(shift)).toBe("200");
+  expect(await tryOut(ask)).toMatch(/^(checkout v[12] on port \d+: GET \/\n){6}$/);
+  expect(await tryOut(disable)).toBe("200");
+  expect(await tryOut(fleet)).toMatch(/edge-1 .*yes[\s\S]*edge-2 .*yes/);
+  expect(await tryOut(fail)).toBe("200");
+  expect(await tryOut(broken)).toBe("422");
+  // As it was, for the tests that follow.
+  expect(await tryOut(disable.replace('"enabled":false', '"enabled":true'))).toBe("200");
+  expect(await tryOut(fail.replace("mode/fail", "mode/ok"))).toBe("200");
+});
+
 test("requests go through both Envoys to version 1 and 2, and weights shift with the answer of every Envoy", async () => {
   expect(await setWeights(0, 100)).toMatchObject({
     status: 200,
@@ -146,6 +174,24 @@ test("a control plane that is killed comes back, and no request fails meanwhile"
     "both Envoys are connected again",
     async () => (await nodes()).filter((node) => node["connected"] === true).length === 2,
   );
+});
+
+test("a Postgres that is killed comes back where it was, with all that was in it, and no request fails meanwhile", async () => {
+  const folder = /its data is in (.*)/.exec(demo.log())?.[1] ?? join(dataDir, "postgres"); // As root it may be elsewhere.
+  const pid = Number((await readFile(join(folder, "cluster", "postmaster.pid"), "utf8")).split("\n")[0]);
+  process.kill(pid, "SIGKILL");
+  await waitFor(
+    "Postgres is back",
+    async () => {
+      expect(Object.keys(await versions(1))[0]).toMatch(/^checkout/);
+      return demo.log().includes("Postgres is back");
+    },
+    { timeoutMs: 60_000 },
+  );
+  await waitFor("a write is answered", async () => {
+    const { status } = (await setWeights(50, 50)) as { status: number };
+    return status === 200;
+  });
 });
 
 test("Ctrl-C ends everything in order, and the next start finds what the user had changed", async () => {

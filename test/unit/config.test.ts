@@ -35,7 +35,7 @@ describe("what is read", () => {
       streamAgeMs: 0,
     });
     expect(config.snapshot).toEqual({ pollMs: 500, removalGraceMs: 30_000 });
-    expect(config.status).toEqual({ leaseMs: 10_000, beatMs: 3_000, flushMs: 100 });
+    expect(config.status).toEqual({ leaseMs: 5_000, beatMs: 1_500, flushMs: 100 });
     expect(config.process.replicaId).toMatch(/^[A-Za-z0-9][A-Za-z0-9.-]*-[0-9a-f]{6}$/);
   });
 

@@ -1,6 +1,7 @@
 // Promises about what status/ writes: how much, when, and what happens while the database is away.
 // "Mutant" comments name the fault that the test is there to catch; each was tried and made its test fail.
 import { beforeEach, describe, expect, test } from "vitest";
+import { createMetrics } from "../../../src/telemetry/metrics.js";
 import { createWorld, type World } from "./scripted.js";
 
 let world: World;
@@ -28,7 +29,7 @@ describe("how much is written", () => {
 
   test("an ack is compared with what its Envoy owes, however many revisions others owe", async () => {
     // Mutant: `answered` goes through all revisions that are followed.
-    const metrics = (await import("../../../src/telemetry/metrics.js")).createMetrics();
+    const metrics = createMetrics();
     const evaluations = async (): Promise<number> =>
       Number(/chancery_status_evaluations_total (\d+)/.exec(await metrics.text())?.[1] ?? 0);
     const fleet = await world.replica("a", { metrics });
@@ -170,6 +171,25 @@ describe("nodes", () => {
 });
 
 describe("the database away", () => {
+  test("a beat that failed is tried again at once, and nothing counts as written until something was", async () => {
+    // Mutant: a beat that failed is not due any more; the next flush has nothing to write, and "succeeds".
+    const metrics = createMetrics();
+    const flushes = async (outcome: string): Promise<number> =>
+      Number(new RegExp(`status_flushes_total{outcome="${outcome}"} (\\d+)`).exec(await metrics.text())?.[1] ?? 0);
+    const fleet = await world.replica("a", { metrics });
+    world.stream(fleet, "e1").ack(10);
+    await world.clock.advance(10_000);
+    world.store.down = true;
+    const before = { ok: await flushes("ok"), failed: await flushes("failed") };
+    await world.clock.advance(30_000);
+    expect(await flushes("ok")).toBe(before.ok);
+    expect(await flushes("failed")).toBeGreaterThan(before.failed + 5);
+    world.store.down = false;
+    await world.clock.advance(6_000);
+    expect(await flushes("ok")).toBeGreaterThan(before.ok);
+    expect((await world.store.liveReplicas()).map(({ id }) => id)).toEqual(["a"]);
+  });
+
   test("everything is kept, nothing is thrown at xds, and all of it is written when it is back", async () => {
     // Mutant: what was taken is not put back after a failed write.
     const fleet = await world.replica("a");
