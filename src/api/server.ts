@@ -9,7 +9,9 @@ import fastifySwaggerUi from "@fastify/swagger-ui";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import fastify, { type FastifyReply, type FastifyRequest, type FastifySchema, type FastifyServerOptions } from "fastify";
 import { AppError, errorCodes } from "../errors.js";
+import { auditCalls } from "./audit.js";
 import { requestIdOf } from "./author.js";
+import { changeCalls } from "./changes.js";
 import { clusterCalls } from "./clusters.js";
 import { type Api, type ApiContext, type ApiLimits, type ApiOptions, defaultApiLimits } from "./context.js";
 import { endpointCalls } from "./endpoints.js";
@@ -17,9 +19,12 @@ import { formatFault, formats } from "./formats.js";
 import { InFlight } from "./in-flight.js";
 import { listenerCalls } from "./listeners.js";
 import { nodeCalls } from "./nodes.js";
+import { objectStatusCalls } from "./object-status.js";
 import { operationCalls } from "./operations.js";
 import { Paths } from "./paths.js";
 import { toAppError, toProblemDetails } from "./problem-details.js";
+import { revisionCalls } from "./revisions.js";
+import { rollbackCalls } from "./rollback.js";
 import { routeCalls } from "./routes.js";
 import { parseStrictJson } from "./strict-json.js";
 import { Writes } from "./writes.js";
@@ -166,7 +171,9 @@ async function addDocs(api: Api): Promise<void> {
         version: "1",
         description: "Configuration of an Envoy fleet. Every failure is problem details (RFC 9457) with a stable `code`.",
       },
-      tags: ["clusters", "endpoints", "listeners", "routes", "nodes", "operations"].map((name) => ({ name })),
+      tags: ["clusters", "endpoints", "listeners", "routes", "changes", "revisions", "nodes", "operations"].map((name) => ({
+        name,
+      })),
     },
   });
   await api.register(fastifySwaggerUi, { routePrefix: "/docs", staticCSP: true });
@@ -181,6 +188,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
     ...options,
     limits,
     log,
+    closing: closing.signal,
     writes: new Writes({ ...options, limits, log, closing: closing.signal }),
   };
   const onError = createErrorHandler(context);
@@ -195,7 +203,20 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
   api.setErrorHandler(onError);
   setHooks(api, context, paths, inFlight, closing.signal);
   await addDocs(api);
-  for (const add of [clusterCalls, endpointCalls, listenerCalls, routeCalls, nodeCalls, operationCalls]) add(api, context);
+  for (const add of [
+    clusterCalls,
+    endpointCalls,
+    listenerCalls,
+    routeCalls,
+    changeCalls,
+    revisionCalls,
+    rollbackCalls,
+    auditCalls,
+    nodeCalls,
+    objectStatusCalls,
+    operationCalls,
+  ])
+    add(api, context);
   await api.ready();
   api.server.maxConnections = limits.maxConnections;
   return {
