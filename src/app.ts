@@ -4,8 +4,12 @@
 //   stop:  not ready → waits end → streams end (Envoys go to other replicas) → API → status → feed → database.
 import { type ApiServer, createApi } from "./api/server.js";
 import type { Config } from "./config.js";
+import { objectsOfResource } from "./plan/object-resources.js";
+import { Planner } from "./plan/plan.js";
+import { Validator } from "./plan/validate.js";
 import { createFollower, type Follower } from "./snapshot/follower.js";
 import { Fleet } from "./status/fleet.js";
+import { RefusalWebhook } from "./status/refusal-webhook.js";
 import { createStore, type Store } from "./store/store.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createMetrics, type Metrics } from "./telemetry/metrics.js";
@@ -29,10 +33,33 @@ interface Rooms {
   readonly fleet: Fleet;
   readonly xds: XdsServer;
   readonly api: ApiServer;
+  readonly validator: Validator;
+  readonly webhook: RefusalWebhook | undefined;
 }
 
-function createFleet(config: Config, store: Store, follower: Follower, log: Logger, metrics: Metrics): Fleet {
-  const { snapshots } = follower;
+function createWebhook(config: Config, store: Store, log: Logger, metrics: Metrics): RefusalWebhook | undefined {
+  const { webhookUrl: url, webhookAllowLinkLocal: allowLinkLocal, webhookQueue: maxQueue } = config.refusals;
+  if (url === undefined) return undefined;
+  return new RefusalWebhook({
+    url,
+    allowLinkLocal,
+    maxQueue,
+    replica: config.process.replicaId,
+    authorOf: (revision) => store.read.revision(revision),
+    objectsOf: ({ type, resource, parts }) => objectsOfResource(type, resource, parts),
+    log: log.child({ room: "status" }),
+    metrics,
+  });
+}
+
+function createFleet(
+  config: Config,
+  store: Store,
+  { snapshots }: Follower,
+  webhook: RefusalWebhook | undefined,
+  log: Logger,
+  metrics: Metrics,
+): Fleet {
   const fleet = new Fleet({
     replica: config.process.replicaId,
     store: store.status,
@@ -40,6 +67,7 @@ function createFleet(config: Config, store: Store, follower: Follower, log: Logg
     gatewayKnown: (gateway) => snapshots.isKnown(gateway),
     authorOf: (revision) => store.read.revision(revision),
     onSyncHint: (callback) => store.onSyncHint(callback),
+    onRefusal: webhook && ((refusal) => webhook.tell(refusal)),
     log,
     metrics,
     ...config.status,
@@ -48,6 +76,19 @@ function createFleet(config: Config, store: Store, follower: Follower, log: Logg
   // Before the xds server follows the snapshots: what a revision owes is written down before any stream answers.
   snapshots.onPublished(() => fleet.published(snapshots.revision));
   return fleet;
+}
+
+function createValidator(config: Config, { snapshots }: Follower, log: Logger, metrics: Metrics): Validator {
+  const { mode, envoyBinary, ...bounds } = config.validation;
+  return new Validator({
+    ...bounds,
+    binary: mode === "off" ? undefined : envoyBinary,
+    required: mode === "required",
+    state: () => snapshots.state,
+    whenFresh: () => snapshots.whenFresh(),
+    log: log.child({ room: "plan" }),
+    metrics,
+  });
 }
 
 function createXds(config: Config, follower: Follower, fleet: Fleet, log: Logger, metrics: Metrics): XdsServer {
@@ -91,10 +132,12 @@ class ControlPlane implements App {
   ) {}
 
   async start(): Promise<{ apiPort: number; xdsPort: number }> {
-    const { api, follower, xds } = this.rooms;
+    const { api, follower, validator, xds } = this.rooms;
+    const validating = validator.start();
     const apiPort = await api.listen(this.config.api.address);
     this.log.info({ ...this.config.api.address, port: apiPort }, "admin API listens");
     await follower.start(this.#abort.signal);
+    await validating;
     this.#abort.signal.throwIfAborted();
     const { host, port } = this.config.xds.address;
     const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
@@ -114,7 +157,7 @@ class ControlPlane implements App {
   }
 
   async #stop(): Promise<void> {
-    const { api, fleet, follower, store, xds } = this.rooms;
+    const { api, fleet, follower, store, validator, webhook, xds } = this.rooms;
     const { shutdownDelayMs, shutdownGraceMs } = this.config.process;
     const wasServing = this.#serving;
     this.#serving = false;
@@ -122,9 +165,11 @@ class ControlPlane implements App {
     if (wasServing && shutdownDelayMs > 0) await new Promise((resolve) => setTimeout(resolve, shutdownDelayMs));
     this.#abort.abort(new Error("the control plane is stopping"));
     fleet.endWaits();
+    validator.close();
     await xds.close(shutdownGraceMs);
     await api.close();
     await fleet.close();
+    await webhook?.close();
     await follower.close();
     await store.close();
     this.stopWatching();
@@ -147,19 +192,28 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     metrics,
   });
   const follower = createFollower({ store, ...config.snapshot, log: log.child({ room: "snapshot" }), metrics });
-  const fleet = createFleet(config, store, follower, log, metrics);
+  const webhook = createWebhook(config, store, log, metrics);
+  const fleet = createFleet(config, store, follower, webhook, log, metrics);
   const xds = createXds(config, follower, fleet, log, metrics);
   const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, requestTimeoutMs } = config.api;
-  const ready = () => ({ ready: app.isServing(), revision: follower.snapshots.revision, waitingFor: waitingFor(app, follower) });
+  const validator = createValidator(config, follower, log, metrics);
+  const ready = () => ({
+    ready: app.isServing(),
+    revision: follower.snapshots.revision,
+    waitingFor: waitingFor(app, follower),
+    validation: validator.state,
+  });
   const api = await createApi({
     store,
     fleet,
+    planner: new Planner({ snapshots: follower.snapshots, fleet, validator }),
+    validator,
     ready,
     metrics,
     log,
     limits: { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, requestTimeoutMs },
   });
-  const app = new ControlPlane(config, log, { store, follower, fleet, xds, api }, watchProcess(metrics));
+  const app = new ControlPlane(config, log, { store, follower, fleet, xds, api, validator, webhook }, watchProcess(metrics));
   return app;
 }
 

@@ -8,6 +8,8 @@ const headings: Readonly<Record<string, string>> = {
   database: "Database",
   snapshot: "Following changes",
   api: "Admin API",
+  validation: "Validation by a real Envoy",
+  refusals: "Refusals",
   xds: "Envoys (xDS)",
   status: "Status",
   demo: "Demo",

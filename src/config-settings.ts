@@ -190,3 +190,19 @@ export function postgresUrl(key: string, options: { required: boolean; about: st
     },
   };
 }
+
+/** A server of somebody else's, called by us. No problem repeats the URL: it may hold a secret. */
+export function httpUrl(key: string, options: { about: string }): Setting<string | undefined> {
+  return {
+    key,
+    unit: "",
+    shown: "",
+    bound: "http://…, https://…",
+    about: options.about,
+    read(given) {
+      if (isUnset(given)) return { value: undefined };
+      const isHttp = URL.canParse(given) && ["http:", "https:"].includes(new URL(given).protocol);
+      return isHttp ? { value: given } : { value: undefined, problem: "must be a URL: https://host/path" };
+    },
+  };
+}

@@ -1,7 +1,7 @@
 // Every key of the environment, once: its unit, default, bound and meaning. `chancery serve --help` prints the table, and
 // docs/configuration.md is made from it (a test compares the two). Limits say here what happens at them.
 // Called by: config.ts, config-help.ts.
-import { address, choice, file, integer, postgresUrl, type Setting, text, toggle } from "./config-settings.js";
+import { address, choice, file, httpUrl, integer, postgresUrl, type Setting, text, toggle } from "./config-settings.js";
 
 const second = 1000;
 const minute = 60 * second;
@@ -137,6 +137,56 @@ export const settings = {
       min: 1,
       max: 100_000,
       about: "Writes with ?wait=acked under way on this replica; one more gets 429 and changes nothing.",
+    }),
+  },
+  validation: {
+    mode: choice("CHANCERY_VALIDATION", ["auto", "required", "off"], {
+      default: "auto",
+      about:
+        "Whether a real Envoy is asked before each commit. auto: where one is configured; a change that can't be looked at in time goes through. required: such a change is refused (503). off: never.",
+    }),
+    envoyBinary: file("CHANCERY_ENVOY_BIN", {
+      shown: "ENVOY_BIN",
+      about: "The Envoy to ask, of the version that the fleet runs. Without it, ENVOY_BIN; without both, validation is off.",
+    }),
+    timeoutMs: integer("CHANCERY_VALIDATION_TIMEOUT_MS", {
+      unit: "ms",
+      default: 5 * second,
+      min: 100,
+      max: minute,
+      about: "Time to look at one write, the search for the object at fault included; beyond it CHANCERY_VALIDATION decides.",
+    }),
+    maxProcesses: integer("CHANCERY_VALIDATION_PROCESSES", {
+      unit: "processes",
+      default: 2,
+      min: 1,
+      max: 64,
+      about: "Envoys that run at once to look at writes; further writes wait for their turn.",
+    }),
+    maxVerdicts: integer("CHANCERY_VALIDATION_VERDICTS", {
+      unit: "verdicts",
+      default: 1000,
+      min: 1,
+      max: 1_000_000,
+      about:
+        "Verdicts that are remembered by content, so that the same change is looked at once; beyond it the oldest is forgotten.",
+    }),
+  },
+  refusals: {
+    webhookUrl: httpUrl("CHANCERY_REFUSAL_WEBHOOK", {
+      about:
+        "URL that gets a POST for each resource that Envoys newly refuse. Its address is checked when it is called; no redirects.",
+    }),
+    webhookAllowLinkLocal: toggle("CHANCERY_REFUSAL_WEBHOOK_LINK_LOCAL", {
+      default: false,
+      about: "Let the webhook be a link-local address (169.254.0.0/16, fe80::/10), where clouds keep their metadata.",
+    }),
+    webhookQueue: integer("CHANCERY_REFUSAL_WEBHOOK_QUEUE", {
+      unit: "refusals",
+      default: 256,
+      min: 1,
+      max: 100_000,
+      about: "Refusals that wait to be posted; beyond it the newest is dropped (it is in /v1/nodes all the same).",
     }),
   },
   xds: {
@@ -322,7 +372,8 @@ export const settings = {
 export const foreignKeys: Readonly<Record<string, string>> = {
   CHANCERY_API: "Commands of the CLI: the admin API to talk to, http://127.0.0.1:8080 unless told.",
   CHANCERY_AUTHOR: "Commands of the CLI: who asks, recorded with each revision; your login name unless told.",
-  ENVOY_BIN: "`chancery up`, `npm test`: the Envoy to run, in place of the one on PATH or the pinned one.",
+  ENVOY_BIN:
+    "`chancery up`, `npm test`: the Envoy to run, in place of the one on PATH or the pinned one. `chancery serve`: see CHANCERY_ENVOY_BIN.",
   CHANCERY_TEST_DATABASE_URL: "`npm test`: an administrator's URL of the Postgres to test on, in place of the embedded one.",
 };
 

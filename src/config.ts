@@ -50,7 +50,7 @@ function judgeUnknown(env: Environment): { problems: ConfigProblem[]; warnings: 
 
 /** Rules between two settings, which no single bound can say. */
 function judgeTogether(config: Config): ConfigProblem[] {
-  const { status, xds } = config;
+  const { status, validation, xds } = config;
   const problems: ConfigProblem[] = [];
   if (status.beatMs * 2 > status.leaseMs)
     problems.push({
@@ -61,6 +61,12 @@ function judgeTogether(config: Config): ConfigProblem[] {
     problems.push({
       key: settings.xds.refusalRetryMinMs.key,
       detail: `must not be above ${settings.xds.refusalRetryMaxMs.key} (${xds.refusalRetryMaxMs} ms)`,
+    });
+  }
+  if (validation.mode === "required" && validation.envoyBinary === undefined) {
+    problems.push({
+      key: settings.validation.envoyBinary.key,
+      detail: `must be set where ${settings.validation.mode.key} is required`,
     });
   }
   return problems;
@@ -90,11 +96,14 @@ export function readConfig(env: Environment): { config: Config; warnings: readon
     return values as { readonly [K in keyof F]: ValueOf<F[K]> }; // Object.fromEntries forgets which value belongs to which key.
   };
   const processSection = section(settings.process);
+  const validation = section(settings.validation);
   const config: Config = {
     process: { ...processSection, replicaId: processSection.replicaId ?? defaultReplicaId() },
     database: section(settings.database),
     snapshot: section(settings.snapshot),
     api: section(settings.api),
+    validation: { ...validation, envoyBinary: validation.envoyBinary ?? (env["ENVOY_BIN"] || undefined) },
+    refusals: section(settings.refusals),
     xds: section(settings.xds),
     status: section(settings.status),
     demo: section(settings.demo),

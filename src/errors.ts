@@ -23,7 +23,23 @@ export const errorCodes = {
     title: "Region and zone of an endpoint can't be edited: remove it and add it.",
     retryable: false,
   },
+  guard_refused: {
+    status: 409,
+    title: "The change takes away, or makes, more at once than a guard lets pass; nothing was changed.",
+    retryable: false,
+  },
+  beyond_history: { status: 410, title: "The history is not looked through that far.", retryable: false },
+  refused_by_validation: {
+    status: 422,
+    title: "A real Envoy, asked before the commit, refuses what this would make of the configuration.",
+    retryable: false,
+  },
   refused_by_envoy: { status: 409, title: "An Envoy refused the change.", retryable: false },
+  idempotency_key_reused: {
+    status: 409,
+    title: "The Idempotency-Key was used for another request before.",
+    retryable: false,
+  },
   precondition_failed: { status: 412, title: "The object has changed since the version that If-Match names.", retryable: false },
   too_large: { status: 413, title: "The body is larger than this call takes.", retryable: false },
   unsupported_media_type: { status: 415, title: "The body must be application/json.", retryable: false },
@@ -33,6 +49,11 @@ export const errorCodes = {
   database_unavailable: {
     status: 503,
     title: "The database can't be reached; nothing was changed, or the outcome is unknown if `outcome` says so.",
+    retryable: true,
+  },
+  validation_unavailable: {
+    status: 503,
+    title: "The change could not be validated by a real Envoy, which is required here; nothing was changed.",
     retryable: true,
   },
   write_contention: { status: 503, title: "Too many writers at once; nothing was changed.", retryable: true },

@@ -41,7 +41,8 @@ const gatewaySync = Type.Object({
   lagging: Type.Array(Type.String()),
   gone: Type.Array(Type.String()),
 });
-const sync = Type.Object({
+/** How far a revision is. */
+export const syncShown = Type.Object({
   revision: Type.Integer(),
   state: Type.Unsafe<string>({ type: "string", enum: ["acked", "pending", "refused"] }),
   gateways: Type.Record(Type.String(), gatewaySync),
@@ -69,16 +70,66 @@ export function listAnswers(item: TSchema) {
   };
 }
 
+/** What becomes of objects, and where they differ. */
+export const objectChangesShown = Type.Array(
+  Type.Object({
+    kind: Type.String(),
+    name: Type.String(),
+    change: Type.Unsafe<string>({ type: "string", enum: ["created", "updated", "deleted"] }),
+    diff: Type.Array(Type.Object({ pointer, before: Type.Optional(Type.Unknown()), after: Type.Optional(Type.Unknown()) })),
+  }),
+);
+
+const plan = Type.Object(
+  {
+    revision: Type.Null(),
+    changed: Type.Boolean({ description: "false: everything is as asked already." }),
+    objects: objectChangesShown,
+    gateways: Type.Record(
+      Type.String(),
+      Type.Object({
+        resources: Type.Array(
+          Type.Object({
+            type: Type.String(),
+            name: Type.String(),
+            change: Type.Unsafe<string>({ type: "string", enum: ["added", "changed", "removed"] }),
+            parts: Type.Optional(
+              Type.Array(Type.String(), { description: "Routes of it that would be others; left out: all of it." }),
+            ),
+          }),
+        ),
+        nodes: Type.Union([Type.Integer(), Type.Null()], { description: "Envoys connected now; null: not known." }),
+        drains: Type.Array(Type.String(), { description: "Listeners whose connections would be closed after the drain time." }),
+      }),
+    ),
+    lint,
+    validation: Type.Unknown({ description: "What a real Envoy says of it: `passed`, `off`, or an object that says why not." }),
+  },
+  { description: "With `?dryRun=true`: what the write would do. Nothing was changed." },
+);
+
+const written = {
+  revision: Type.Integer({ description: "The one that this write made, or in which the object last changed." }),
+  changed: Type.Boolean({ description: "false: everything was as asked already, and no revision was made." }),
+};
+const advice = { lint, sync: Type.Optional(syncShown) };
+
 /** 201 when created, 202 when the wait was over too early. */
 export function writeAnswers(shown: TSchema, { creates }: { readonly creates: boolean }) {
-  const answer = Type.Object({
-    revision: Type.Integer({ description: "The one that this write made, or in which the object last changed." }),
-    changed: Type.Boolean({ description: "false: everything was as asked already, and no revision was made." }),
-    object: shown,
-    lint,
-    sync: Type.Optional(sync),
-  });
-  return { 200: answer, ...(creates ? { 201: answer } : {}), 202: answer, ...failures };
+  const answer = Type.Object({ ...written, object: shown, ...advice });
+  return { 200: Type.Union([answer, plan]), ...(creates ? { 201: answer } : {}), 202: answer, ...failures };
+}
+
+const changed = Type.Object({
+  kind: Type.String(),
+  name: Type.String({ description: "An endpoint's is `<cluster>/<address>:<port>`." }),
+  change: Type.Unsafe<string>({ type: "string", enum: ["created", "updated", "unchanged", "deleted"] }),
+});
+
+/** Of a write of several objects. */
+export function changesAnswers() {
+  const answer = Type.Object({ ...written, objects: Type.Array(changed), ...advice });
+  return { 200: Type.Union([answer, plan]), 202: answer, ...failures };
 }
 
 /** Adds answers to a route's schema for the documentation only: handlers are not typed by them. */

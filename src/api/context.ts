@@ -10,6 +10,8 @@ import type {
   RawServerDefault,
 } from "fastify";
 import type { Revision } from "../model/revision.js";
+import type { Planner } from "../plan/plan.js";
+import type { ValidationState, Validator } from "../plan/validate.js";
 import type { Fleet } from "../status/fleet.js";
 import type { Store } from "../store/store.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -35,6 +37,8 @@ export interface ApiLimits {
   readonly maxConnections: number;
   /** Writes with `?wait=acked` under way; the next one gets 429 and changes nothing. */
   readonly maxWaits: number;
+  /** Streams of revisions (`follow=true`) open at once; the next one gets 429. */
+  readonly maxFollowers: number;
   /** A request that has not come in whole by then gets 408. */
   readonly requestTimeoutMs: number;
   readonly headersTimeoutMs: number;
@@ -51,6 +55,7 @@ export const defaultApiLimits: ApiLimits = {
   maxEndpointsBodyBytes: 4 * 1024 * 1024,
   maxConnections: 1000,
   maxWaits: 500,
+  maxFollowers: 100,
   requestTimeoutMs: 10_000,
   headersTimeoutMs: 5000,
   connectionTimeoutMs: 150_000,
@@ -65,13 +70,18 @@ export interface Readiness {
   readonly revision: Revision;
   /** What it waits for, in words; empty when ready. */
   readonly waitingFor: readonly string[];
+  /** Whether writes are shown to a real Envoy before their commit. */
+  readonly validation?: ValidationState;
 }
 
 /** What the API is made of. */
 export interface ApiOptions {
   readonly store: Store;
-  readonly fleet: Pick<Fleet, "waitSync" | "nodes" | "node">;
+  readonly fleet: Pick<Fleet, "waitSync" | "lookSync" | "nodes" | "node">;
+  readonly planner: Pick<Planner, "plan">;
   readonly ready: () => Readiness;
+  /** Asks a real Envoy before each commit; left out: nobody is asked. */
+  readonly validator?: Validator | undefined;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly limits?: Partial<ApiLimits>;
@@ -81,4 +91,6 @@ export interface ApiOptions {
 export interface ApiContext extends Omit<ApiOptions, "limits"> {
   readonly limits: ApiLimits;
   readonly writes: Writes;
+  /** Aborts when the server closes. */
+  readonly closing: AbortSignal;
 }

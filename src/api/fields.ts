@@ -73,12 +73,14 @@ export function object<T extends Record<string, TSchema>>(properties: T, options
 
 /**
  * One of several closed objects, told apart by the field `tag`. Only the chosen one is validated, so that its problems come
- * without those of all the others.
+ * without those of all the others. `outer`: fields by which this choice is itself told apart from others.
  */
-export function oneOf<const T extends TSchema[]>(tag: string, branches: T, what: string) {
+export function oneOf<const T extends TSchema[]>(tag: string, branches: T, what: string, outer: Record<string, TSchema> = {}) {
+  const isInner = Object.keys(outer).length > 0;
   return Type.Unsafe<Static<TUnion<T>>>({
     type: "object",
-    required: [tag],
+    required: [...Object.keys(outer), tag],
+    ...(isInner ? { properties: outer } : {}),
     discriminator: { propertyName: tag },
     oneOf: branches,
     description: what,

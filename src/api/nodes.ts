@@ -9,9 +9,11 @@ import { integer, object } from "./fields.js";
 const tags = ["nodes"];
 const standardLimit = 100;
 
-const exception = {
+/** What an Envoy does not have, as the calls of nodes and of objects show it. */
+export const exceptionFields = {
   type: Type.Unsafe<string>({ type: "string", enum: [...resourceTypes] }),
   resource: Type.String(),
+  parts: Type.Array(Type.String(), { description: "Of a RouteConfiguration: its routes that are concerned; none: all of it." }),
   revision: Type.Integer(),
   detail: Type.String({ description: "Of a refusal: Envoy's own words." }),
   at: Type.String({ format: "date-time" }),
@@ -28,12 +30,11 @@ const nodeShown = Type.Object({
   ackedRevision: Type.Integer(),
   acked: Type.Object(Object.fromEntries(resourceTypes.map((type) => [type, Type.Integer()]))),
   refused: Type.Array(
-    Type.Object({ ...exception, author: Type.Optional(Type.String()), requestId: Type.Optional(Type.String()) }),
+    Type.Object({ ...exceptionFields, author: Type.Optional(Type.String()), requestId: Type.Optional(Type.String()) }),
   ),
   held: Type.Array(
     Type.Object({
-      ...exception,
-      parts: Type.Array(Type.String()),
+      ...exceptionFields,
       kind: Type.Unsafe<string>({ type: "string", enum: ["held", "unanswered"] }),
     }),
   ),

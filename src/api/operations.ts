@@ -6,6 +6,15 @@ import type { Api, ApiContext } from "./context.js";
 
 const tags = ["operations"];
 
+const validationShown = Type.Object(
+  {
+    state: Type.Unsafe<string>({ type: "string", enum: ["on", "off"] }),
+    envoyVersion: Type.Optional(Type.String()),
+    reason: Type.Optional(Type.String({ description: "Why it is off." })),
+  },
+  { description: "Whether writes are shown to a real Envoy before their commit." },
+);
+
 /** Adds /healthz, /readyz, /metrics and /openapi.json. */
 export function operationCalls(api: Api, { ready, metrics }: ApiContext): void {
   api.get("/healthz", {
@@ -15,7 +24,14 @@ export function operationCalls(api: Api, { ready, metrics }: ApiContext): void {
 
   api.get("/readyz", {
     schema: answering(
-      readAnswers(Type.Object({ ready: Type.Boolean(), revision: Type.Integer(), waitingFor: Type.Array(Type.String()) })),
+      readAnswers(
+        Type.Object({
+          ready: Type.Boolean(),
+          revision: Type.Integer(),
+          waitingFor: Type.Array(Type.String()),
+          validation: Type.Optional(validationShown),
+        }),
+      ),
       {
         summary: "It has loaded its state and serves it; 503 until then",
         tags,

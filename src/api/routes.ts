@@ -7,9 +7,9 @@ import { backendsOf, withBackends } from "../model/route.js";
 import { routeRuleProblems, weightProblems } from "../model/route-rules.js";
 import type { WriteTx } from "../store/store.js";
 import { answering, listAnswers, readAnswers, writeAnswers } from "./answers.js";
-import { maxBackends, maxWeight } from "./backend-body.js";
+import { weightsField } from "./backend-body.js";
 import type { Api, ApiContext } from "./context.js";
-import { integer, object } from "./fields.js";
+import { object } from "./fields.js";
 import { endpointsOfBackends, lockAroundRoute } from "./locks.js";
 import { existingName, listQuery, missing, nameParams, nameToPut, readOne, readPage } from "./objects.js";
 import { checkPreconditions, type Preconditions, readPreconditions } from "./preconditions.js";
@@ -19,15 +19,7 @@ import { mutationQuery, type Outcome } from "./writes.js";
 
 const tags = ["routes"];
 
-const weightsBody = object({
-  weights: Type.Unsafe<Record<string, number>>({
-    type: "object",
-    additionalProperties: integer(0, maxWeight, "New weight of the backend whose cluster is the key."),
-    minProperties: 1,
-    maxProperties: maxBackends,
-    description: `Every backend of the route, once. 1–${maxBackends} of them.`,
-  }),
-});
+const weightsBody = object({ weights: weightsField });
 
 interface RouteWrite {
   readonly name: string;

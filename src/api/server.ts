@@ -10,7 +10,9 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import fastify, { type FastifyReply, type FastifyRequest, type FastifySchema, type FastifyServerOptions } from "fastify";
 import { AppError, errorCodes } from "../errors.js";
 import { failureFacts } from "../telemetry/logger.js";
+import { auditCalls } from "./audit.js";
 import { requestIdOf } from "./author.js";
+import { changeCalls } from "./changes.js";
 import { clusterCalls } from "./clusters.js";
 import { type Api, type ApiContext, type ApiLimits, type ApiOptions, defaultApiLimits } from "./context.js";
 import { endpointCalls } from "./endpoints.js";
@@ -18,9 +20,12 @@ import { formatFault, formats } from "./formats.js";
 import { InFlight } from "./in-flight.js";
 import { listenerCalls } from "./listeners.js";
 import { nodeCalls } from "./nodes.js";
+import { objectStatusCalls } from "./object-status.js";
 import { operationCalls } from "./operations.js";
 import { Paths } from "./paths.js";
 import { toAppError, toProblemDetails } from "./problem-details.js";
+import { revisionCalls } from "./revisions.js";
+import { rollbackCalls } from "./rollback.js";
 import { routeCalls } from "./routes.js";
 import { parseStrictJson } from "./strict-json.js";
 import { Writes } from "./writes.js";
@@ -180,7 +185,9 @@ async function addDocs(api: Api): Promise<void> {
         version: "1",
         description: "Configuration of an Envoy fleet. Every failure is problem details (RFC 9457) with a stable `code`.",
       },
-      tags: ["clusters", "endpoints", "listeners", "routes", "nodes", "operations"].map((name) => ({ name })),
+      tags: ["clusters", "endpoints", "listeners", "routes", "changes", "revisions", "nodes", "operations"].map((name) => ({
+        name,
+      })),
     },
   });
   await api.register(fastifySwaggerUi, { routePrefix: "/docs", staticCSP: true });
@@ -195,6 +202,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
     ...options,
     limits,
     log,
+    closing: closing.signal,
     writes: new Writes({ ...options, limits, log, closing: closing.signal }),
   };
   const onLimit = (limit: LimitName): void => options.metrics.count("limit_hits_total", { limit });
@@ -210,7 +218,20 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
   api.setErrorHandler(onError);
   setHooks(api, context, paths, inFlight, closing.signal);
   await addDocs(api);
-  for (const add of [clusterCalls, endpointCalls, listenerCalls, routeCalls, nodeCalls, operationCalls]) add(api, context);
+  for (const add of [
+    clusterCalls,
+    endpointCalls,
+    listenerCalls,
+    routeCalls,
+    changeCalls,
+    revisionCalls,
+    rollbackCalls,
+    auditCalls,
+    nodeCalls,
+    objectStatusCalls,
+    operationCalls,
+  ])
+    add(api, context);
   await api.ready();
   api.server.maxConnections = limits.maxConnections;
   api.server.on("drop", () => onLimit("api_max_connections"));

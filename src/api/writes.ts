@@ -5,25 +5,41 @@ import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { type Static, Type } from "typebox";
 import { AppError } from "../errors.js";
 import type { Lint } from "../model/lint.js";
-import type { Revision } from "../model/revision.js";
+import { problem } from "../model/problem-codes.js";
+import type { Author, Change, Revision } from "../model/revision.js";
+import type { Plan, Planner } from "../plan/plan.js";
+import type { Validator } from "../plan/validate.js";
 import type { Fleet } from "../status/fleet.js";
 import type { Sync } from "../status/sync.js";
-import type { Store, WriteTx } from "../store/store.js";
+import type { Store, WriteChoices, WriteTx } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { readAuthor } from "./author.js";
-import { object, word } from "./fields.js";
+import { object } from "./fields.js";
 import { etag } from "./preconditions.js";
+import { showObject } from "./shown-object.js";
+import { type Undone, undo } from "./undo.js";
+import { validated } from "./validated-write.js";
+import {
+  dryRunField,
+  idempotencyOf,
+  type Override,
+  onRefusalField,
+  overrideField,
+  overridesOf,
+  quorumPercentOf,
+  waitField,
+} from "./write-choices.js";
 
 const standardWaitMs = 10_000;
+/** How long a rollback is waited for, at least, however late the refusal came. */
+const leastRollbackWaitMs = 2_000;
 /** Longest wait that a caller may ask for. */
 export const maxWaitMs = 120_000;
 
 /** Query of every mutating call. */
 export const mutationQuery = object({
-  wait: Type.Optional(
-    word(["acked"], "Answer when every Envoy has the change (200), one has refused it (409), or the time is over (202)."),
-  ),
+  wait: Type.Optional(waitField),
   timeoutMs: Type.Optional(
     Type.Integer({
       minimum: 0,
@@ -32,6 +48,9 @@ export const mutationQuery = object({
       description: `Longest wait. In ms, 0–${maxWaitMs}. Default ${standardWaitMs}.`,
     }),
   ),
+  onRefusal: Type.Optional(onRefusalField),
+  dryRun: Type.Optional(dryRunField),
+  override: Type.Optional(overrideField),
 });
 /** The same, read. */
 export type MutationQuery = Static<typeof mutationQuery>;
@@ -40,6 +59,8 @@ export type MutationQuery = Static<typeof mutationQuery>;
 export interface Outcome {
   /** As the answer shows it: after a removal, as it was. */
   readonly object: unknown;
+  /** Under which name the answer shows it; left out: `object`. */
+  readonly as?: "objects";
   /** In which it last changed before this write; 0 when it is new. Told when this write changes nothing. */
   readonly revision: Revision;
   readonly created: boolean;
@@ -54,6 +75,17 @@ export interface MutatingRequest {
   readonly headers: IncomingHttpHeaders;
   readonly query: MutationQuery;
   readonly raw: IncomingMessage;
+  readonly method: string;
+  readonly url: string;
+  readonly body: unknown;
+}
+
+/** What the body of a call says of how it is to be done. */
+export interface BodyChoices {
+  readonly override?: Partial<Record<Override, boolean>> | undefined;
+  readonly baseRevision?: Revision | undefined;
+  /** Recorded where the caller gives no reason. */
+  readonly reason?: string | undefined;
 }
 
 interface ReplyHead {
@@ -65,7 +97,8 @@ interface ReplyHead {
 export interface MutationAnswer {
   readonly revision: Revision;
   readonly changed: boolean;
-  readonly object: unknown;
+  readonly object?: unknown;
+  readonly objects?: unknown;
   readonly lint: readonly Lint[];
   readonly sync?: Sync;
 }
@@ -74,6 +107,9 @@ export interface MutationAnswer {
 export interface WritesOptions {
   readonly store: Pick<Store, "write">;
   readonly fleet: Pick<Fleet, "waitSync">;
+  readonly planner: Pick<Planner, "plan">;
+  /** Asks a real Envoy before each commit; left out: nobody is asked. */
+  readonly validator?: Validator | undefined;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly limits: { readonly maxWaits: number };
@@ -87,10 +123,26 @@ export class Writes {
 
   constructor(private readonly options: WritesOptions) {}
 
-  /** @throws refused_by_envoy (the revision stays), too_many_requests, invalid_header, and what the store and `work` throw */
-  async carryOut(request: MutatingRequest, reply: ReplyHead, work: (tx: WriteTx) => Promise<Outcome>): Promise<MutationAnswer> {
-    const author = readAuthor(request.headers, request.id);
-    if (request.query.wait === undefined) return this.#write(request, author, reply, work);
+  /**
+   * With `?dryRun=true` the answer is the plan, and nothing is waited for.
+   * @throws refused_by_envoy (the revision stays), too_many_requests, invalid_header, and what the store and `work` throw
+   */
+  async carryOut(
+    request: MutatingRequest,
+    reply: ReplyHead,
+    work: (tx: WriteTx) => Promise<Outcome>,
+    { override, baseRevision, reason }: BodyChoices = {},
+  ): Promise<MutationAnswer | Plan> {
+    const given = readAuthor(request.headers, request.id);
+    const author = { ...given, reason: given.reason ?? reason };
+    const { query } = request;
+    const choices = { overrides: overridesOf(query.override, override), baseRevision };
+    if (query.dryRun === "true") return this.#plan(author, work, choices);
+    const write = () => this.#write(request, author, reply, work, { ...choices, idempotency: idempotencyOf(request) });
+    if (query.wait === undefined) {
+      if (query.onRefusal === "rollback") throw refusalWithoutWait();
+      return (await write()).answer;
+    }
     const { maxWaits } = this.options.limits;
     if (this.#waits >= maxWaits) {
       this.options.metrics.count("limit_hits_total", { limit: "api_max_waits" });
@@ -101,9 +153,10 @@ export class Writes {
     }
     this.#waits++;
     try {
-      const answer = await this.#write(request, author, reply, work);
-      const sync = await this.#wait(answer.revision, request);
-      if (sync.state === "refused") throw refusal(answer, sync);
+      const { answer, changes } = await write();
+      const deadline = performance.now() + (query.timeoutMs ?? standardWaitMs);
+      const sync = await this.#wait(answer.revision, request, deadline);
+      if (sync.state === "refused") throw refusal(answer, sync, await this.#rollBack(author, request, answer, changes, deadline));
       reply.code(sync.state === "acked" ? 200 : 202);
       return { ...answer, sync };
     } finally {
@@ -111,31 +164,74 @@ export class Writes {
     }
   }
 
+  /** The same transaction, rolled back at its end. */
+  #plan(author: Author, work: (tx: WriteTx) => Promise<Outcome>, choices: WriteChoices): Promise<Plan> {
+    const { planner, store } = this.options;
+    return planner.plan(async () => {
+      const { value, changes } = await store.write(author, work, { ...choices, dryRun: true });
+      return { changes, lint: value.lint };
+    }, showObject);
+  }
+
   async #write(
     { raw }: MutatingRequest,
-    author: ReturnType<typeof readAuthor>,
+    author: Author,
     reply: ReplyHead,
     work: (tx: WriteTx) => Promise<Outcome>,
-  ): Promise<MutationAnswer> {
-    const { value, committed } = await this.options.store.write(author, work);
+    choices: WriteChoices,
+  ): Promise<{ readonly answer: MutationAnswer; readonly changes: readonly Change[] }> {
+    const { value, committed, replayed, changes } = await validated(this.options.validator, (check) =>
+      this.options.store.write(
+        author,
+        async (tx) => {
+          const outcome = await work(tx);
+          check(tx.netChanges());
+          return outcome;
+        },
+        choices,
+      ),
+    );
     const revision = committed?.revision ?? value.revision;
     if (value.tagged) reply.header("etag", etag(revision));
     reply.code(value.created ? 201 : 200);
+    if (replayed) reply.header("idempotent-replayed", "true");
     const call = `${raw.method} ${raw.url?.split("?")[0]}`;
-    this.options.log.info({ ...author, call, revision, changed: committed !== undefined }, "write");
-    return { revision, changed: committed !== undefined, object: value.object, lint: value.lint };
+    this.options.log.info({ ...author, call, revision, changed: committed !== undefined, replayed }, "write");
+    const answer = { revision, changed: committed !== undefined, [value.as ?? "object"]: value.object, lint: value.lint };
+    return { answer, changes };
+  }
+
+  /** What was there before, put back; undefined: not asked for, or nothing was changed by this call. */
+  async #rollBack(
+    author: Author,
+    request: MutatingRequest,
+    { revision }: MutationAnswer,
+    changes: readonly Change[],
+    deadline: number,
+  ): Promise<Rollback | undefined> {
+    if (request.query.onRefusal !== "rollback" || changes.length === 0) return undefined;
+    const { log, metrics, store } = this.options;
+    const undone = await undo(store, author, revision, changes);
+    metrics.count("refusal_rollbacks_total", { outcome: undone.state });
+    log.warn({ ...author, refused: revision, ...undone }, "an Envoy refused a write that asked to be rolled back then");
+    if (undone.state === "left") return undone;
+    const sync = await this.#wait(undone.revision, request, Math.max(deadline, performance.now() + leastRollbackWaitMs));
+    return { ...undone, sync };
   }
 
   /** Ends early when the client has gone or the server closes. What is committed is never told as a failure. */
-  async #wait(revision: Revision, request: MutatingRequest): Promise<Sync> {
+  async #wait(revision: Revision, request: MutatingRequest, deadline: number): Promise<Sync> {
     const { closing, fleet, log } = this.options;
+    const { onRefusal, wait } = request.query;
     const gone = new AbortController();
-    const onClose = (): void => gone.abort();
+    // Whoever asked for a rollback wants it also when he is not there any more to see it.
+    const onClose = (): void => (onRefusal === "rollback" ? undefined : gone.abort());
     request.raw.socket.once("close", onClose);
     const startedAt = performance.now();
     try {
-      const timeoutMs = request.query.timeoutMs ?? standardWaitMs;
-      const sync = await fleet.waitSync(revision, timeoutMs, AbortSignal.any([closing, gone.signal]));
+      const signal = AbortSignal.any([closing, gone.signal]);
+      const timeoutMs = Math.max(0, Math.round(deadline - performance.now()));
+      const sync = await fleet.waitSync(revision, timeoutMs, signal, quorumPercentOf(wait ?? ""));
       const ms = Math.round(performance.now() - startedAt);
       log.info({ requestId: request.id, revision, state: sync.state, ms }, "waited for the Envoys");
       return sync;
@@ -148,11 +244,26 @@ export class Writes {
   }
 }
 
-function refusal({ revision, changed, object: shown, lint }: MutationAnswer, sync: Sync): AppError {
+/** What became of a rollback that was asked for. */
+type Rollback = Undone & { readonly sync?: Sync };
+
+function refusalWithoutWait(): AppError {
+  const detail = "onRefusal is about what Envoys answer, so it needs wait=acked";
+  return new AppError("invalid_query", {}, [problem("/onRefusal", "contradiction", detail)]);
+}
+
+function refusal({ revision, ...answer }: MutationAnswer, sync: Sync, rollback: Rollback | undefined): AppError {
   const all = Object.values(sync.gateways).flatMap(({ refused }) => refused);
   const [first] = all;
-  const detail = first
-    ? `revision ${revision} is committed, and ${first.node} refused ${first.type} ${first.resource}: ${first.detail}${all.length > 1 ? ` (and ${all.length - 1} more)` : ""}`
-    : `revision ${revision} is committed, and an Envoy refused it`;
-  return new AppError("refused_by_envoy", { detail, revision, changed, object: shown, lint, sync });
+  const why = first
+    ? `${first.node} refused ${first.type} ${first.resource}: ${first.detail}${all.length > 1 ? ` (and ${all.length - 1} more)` : ""}`
+    : "an Envoy refused it";
+  const end =
+    rollback?.state === "restored"
+      ? `; what was there before is back, as revision ${rollback.revision}`
+      : rollback
+        ? `; ${rollback.detail}`
+        : "";
+  const facts = { revision, ...answer, sync, ...(rollback ? { rollback } : {}) };
+  return new AppError("refused_by_envoy", { detail: `revision ${revision} is committed, and ${why}${end}`, ...facts });
 }

@@ -1,5 +1,7 @@
 // The one way in which commands and the demo talk to the admin API. In: a call. Out: its answer, or an error that says in plain
 // words what went wrong and whether trying again may help. Called by every command but `bootstrap`, and by demo/.
+import { randomUUID } from "node:crypto";
+import { setTimeout } from "node:timers/promises";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { field, isObject, type JsonObject, list, text } from "./json.js";
 
@@ -19,6 +21,8 @@ export interface ApiCall {
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | undefined>>;
   readonly body?: unknown;
+  /** Of a write: asked again under the same key, it is not done twice. */
+  readonly idempotencyKey?: string;
   /** How long the whole call may take. */
   readonly timeoutMs?: number;
 }
@@ -78,6 +82,7 @@ function headersOf(access: ApiAccess, call: ApiCall): Record<string, string> {
     accept: "application/json",
     "x-chancery-author": headerText(access.author, 128),
     ...(access.reason === undefined ? {} : { "x-chancery-reason": headerText(access.reason, 512) }),
+    ...(call.idempotencyKey === undefined ? {} : { "idempotency-key": call.idempotencyKey }),
     ...(call.body === undefined ? {} : { "content-type": "application/json" }),
   };
 }
@@ -150,6 +155,23 @@ export async function callApi(access: ApiAccess, call: ApiCall): Promise<ApiAnsw
   }
   if (response.ok) return { status: response.status, body };
   throw new ApiRefusal(response.status, text(body["code"]), readProblems(body), body, refusalText(response.status, body));
+}
+
+/** Waits before a write is asked for again; with them it survives the restart of a replica behind a load balancer. */
+const retryAfterMs = [200, 800];
+
+/** A write whose answer may get lost: asked for again under one key, it is done once, and the first answer is found. @throws as callApi */
+export async function callOnce(access: ApiAccess, call: ApiCall): Promise<ApiAnswer> {
+  const keyed = { ...call, idempotencyKey: randomUUID() };
+  for (const pauseMs of retryAfterMs) {
+    try {
+      return await callApi(access, keyed);
+    } catch (error) {
+      if (!(error instanceof CommandError) || error.exitCode !== exitCodes.away) throw error;
+      await setTimeout(pauseMs);
+    }
+  }
+  return callApi(access, keyed);
 }
 
 /** All items of a list, page after page. */

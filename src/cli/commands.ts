@@ -2,9 +2,12 @@
 // trouble on stderr, an exit code (exit-codes.ts). Called by main.ts, which adds `serve` and `migrate`; demo/ adds `up`.
 import { Command, Option } from "commander";
 import { ApiRefusal } from "./api-client.js";
-import { applyDocuments, readPaths } from "./apply.js";
+import { applyDocuments } from "./apply.js";
 import { defineBootstrap } from "./bootstrap-command.js";
+import type { FileSet } from "./change.js";
+import { diffDocuments, type PlanOutput, planOutputs } from "./diff.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
+import { readPaths } from "./files.js";
 import { get, nodes, type Output, outputs } from "./get.js";
 import { objectPath, toKind } from "./kinds.js";
 import { addApiOptions, addWriteOptions, callAndWait, refusalLines, report, toAccess, toDurationMs } from "./outcome.js";
@@ -77,14 +80,49 @@ function nodesCommand(terminal: Terminal): Command {
     );
 }
 
-function applyCommand(terminal: Terminal): Command {
-  return addWriteOptions(addApiOptions(new Command("apply")))
-    .description("create or change what files say (YAML or JSON, several documents each, with `kind: cluster` and so on)")
+interface FileFlags {
+  readonly file: string[];
+  readonly set: string;
+  readonly prune: boolean;
+  readonly override?: string[];
+}
+
+const guards = ["emptied", "shrink", "size"];
+
+function addFileOptions(command: Command): Command {
+  return command
     .requiredOption("-f, --file <path...>", "files, folders, or - for stdin")
+    .option("--set <name>", "the set that these files are: an object belongs to the set that put it last", "default")
+    .option("--prune", "also delete what the set put before and the files no longer hold", false)
+    .addOption(new Option("--override <guard...>", "guards that are to let it pass").choices(guards));
+}
+
+const toFileSet = ({ set, prune, override = [] }: FileFlags): FileSet => ({ set, prune, override });
+
+function applyCommand(terminal: Terminal): Command {
+  return addFileOptions(addWriteOptions(addApiOptions(new Command("apply"))))
+    .description(
+      "create or change what files say, in one change: all or nothing (YAML or JSON, several documents each, with `kind: cluster` and so on)",
+    )
     .action(
-      guarded(terminal, async (flags: WriteFlags & { file: string[] }) => {
-        const wait = toWait(flags);
-        await applyDocuments(toAccess(flags), await readPaths(flags.file), wait, (line) => terminal.out(`${line}\n`));
+      guarded(terminal, async (flags: WriteFlags & FileFlags) => {
+        const documents = await readPaths(flags.file, flags.prune);
+        await applyDocuments(toAccess(flags), documents, toFileSet(flags), toWait(flags), (line) => terminal.out(`${line}\n`));
+      }),
+    );
+}
+
+function diffCommand(terminal: Terminal): Command {
+  return addFileOptions(addApiOptions(new Command("diff")))
+    .description("show what `apply` of the same files would do: objects, resources of each gateway, Envoys, listeners that drain")
+    .option("--exit-code", "exit with 1 when something would change", false)
+    .addOption(new Option("-o, --output <format>", "how it is shown").choices([...planOutputs]).default("text"))
+    .action(
+      guarded(terminal, async (flags: ApiFlags & FileFlags & { exitCode: boolean; output: PlanOutput }) => {
+        const documents = await readPaths(flags.file, flags.prune);
+        const print = (line: string) => terminal.out(`${line}\n`);
+        const count = await diffDocuments(toAccess(flags), documents, toFileSet(flags), flags.output, print);
+        if (count > 0 && flags.exitCode) terminal.exit(exitCodes.failed);
       }),
     );
 }
@@ -126,7 +164,7 @@ Exit codes: 0 done; 1 refused, failed, or not confirmed in time; 2 wrong command
 
 /** Adds the commands to the program, and makes usage errors of it and of them exit with 2. */
 export function registerCommands(program: Command, terminal: Terminal = standardTerminal): void {
-  const make = [getCommand, applyCommand, deleteCommand, weightsCommand, nodesCommand, bootstrapCommand];
+  const make = [getCommand, applyCommand, diffCommand, deleteCommand, weightsCommand, nodesCommand, bootstrapCommand];
   const commands = make.map((each) => each(terminal));
   for (const command of [program, ...commands]) {
     command.configureOutput({ writeOut: terminal.out, writeErr: terminal.error }).showHelpAfterError("(--help tells more)");

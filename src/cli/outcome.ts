@@ -1,7 +1,7 @@
 // What became of a write, in plain words: the revision, and which Envoys have it. In: answers of the API. Out: lines for people.
 // Called by apply, delete and weights, which share the options read here.
 import type { Command } from "commander";
-import { type ApiAccess, type ApiAnswer, type ApiCall, type ApiRefusal, callApi, toApiUrl } from "./api-client.js";
+import { type ApiAccess, type ApiAnswer, type ApiCall, type ApiRefusal, callOnce, toApiUrl } from "./api-client.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { field, isObject, type JsonObject, joined, list, number, text } from "./json.js";
 
@@ -52,10 +52,10 @@ export function toAccess(options: { api: string; author: string; reason?: string
   return { url: toApiUrl(options.api), author: options.author, reason: options.reason };
 }
 
-/** Sends a write, with the wait that was asked for. */
+/** Sends a write, with the wait that was asked for; done once, also when its answer gets lost. */
 export function callAndWait(access: ApiAccess, call: ApiCall, { wait, timeoutMs }: Wait): Promise<ApiAnswer> {
-  if (!wait) return callApi(access, call);
-  return callApi(access, { ...call, query: { ...call.query, wait: "acked", timeoutMs }, timeoutMs: timeoutMs + slackMs });
+  if (!wait) return callOnce(access, call);
+  return callOnce(access, { ...call, query: { ...call.query, wait: "acked", timeoutMs }, timeoutMs: timeoutMs + slackMs });
 }
 
 /** `edge: 2 of 2 Envoys have it`, then who refused, lags or left. */

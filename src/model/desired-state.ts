@@ -88,6 +88,40 @@ export class DesiredState {
     this.#id = committed.id;
   }
 
+  /**
+   * What `look` sees with the changes applied. They are undone before this returns, also when it throws, so it must be synchronous:
+   * nobody else ever sees them. Objects come back as the very same ones, because route forms compare by identity.
+   */
+  tryOut<T>(changes: readonly Change[], look: () => T): T {
+    const undo: Change[] = [];
+    try {
+      for (const change of changes) {
+        undo.push(this.#inverse(change));
+        this.#apply(change);
+      }
+      return look();
+    } finally {
+      for (const change of undo.reverse()) this.#apply(change);
+    }
+  }
+
+  /** What puts the object back as it is now. */
+  #inverse(change: Change): Change {
+    switch (change.kind) {
+      case "cluster":
+        return { ...change, before: change.after, after: this.clusters.get(change.name) };
+      case "endpoint": {
+        const subject = change.after ?? change.before;
+        const now = subject && this.endpoints.get(subject.cluster)?.get(addressKey(subject));
+        return { ...change, before: subject, after: now };
+      }
+      case "listener":
+        return { ...change, before: change.after, after: this.listeners.get(change.name) };
+      case "route":
+        return { ...change, before: change.after, after: this.routes.get(change.name) };
+    }
+  }
+
   #apply(change: Change): void {
     switch (change.kind) {
       case "cluster":

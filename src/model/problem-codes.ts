@@ -23,6 +23,7 @@ export const problemCodes = {
   name_differs: "invalid_body",
   unknown_cluster: "invalid_reference",
   unknown_listener: "invalid_reference",
+  unknown_route: "invalid_reference",
   unknown_backend: "invalid_reference",
   missing_backend: "invalid_reference",
   unknown_endpoint: "invalid_reference",
@@ -34,6 +35,8 @@ export const problemCodes = {
   sni_taken: "conflict",
   address_taken: "conflict",
   breaks_route: "conflict",
+  named_by_route: "in_use",
+  changed_since: "precondition_failed",
   location_fixed: "endpoint_location_fixed",
 } as const satisfies Record<string, ErrorCode>;
 
@@ -52,9 +55,11 @@ export function escapePointer(segment: string): string {
 export const precedence: readonly ErrorCode[] = [
   "malformed_body",
   "invalid_body",
+  "precondition_failed",
   "invalid_reference",
   "endpoint_location_fixed",
   "conflict",
+  "in_use",
 ];
 
 /** The error that answers all of `problems` at once. */

@@ -5,15 +5,13 @@ import { isDeepStrictEqual } from "node:util";
 import type { DesiredState } from "../model/desired-state.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Change, Revision } from "../model/revision.js";
-import { clustersOf, type HttpRoute, listenersOf, type Route } from "../model/route.js";
+import type { HttpRoute } from "../model/route.js";
 import type { Transport } from "../translate/config-source.js";
-import { splitClusterName } from "../translate/names.js";
 import type { Resource, Seq } from "./resource.js";
 import type { ResourceFactory } from "./resource-factory.js";
 import { ResourceTable } from "./resource-table.js";
+import { noNames, type ResourceNames, touchedBy, touchListener } from "./touched.js";
 
-/** type → names. */
-type Dirty = Record<ResourceType, Set<string>>;
 /** type → name → what of it changed (routes of a RouteConfiguration), undefined: all of it. */
 export type RevisionChanges = ReadonlyMap<ResourceType, ReadonlyMap<string, readonly string[] | undefined>>;
 
@@ -65,14 +63,14 @@ export class GatewaySnapshot {
 
   /** Brings the tables to `state`, looking only at what `changes` may have touched. True when something was published. */
   apply(state: DesiredState, changes: readonly Change[], now: number): boolean {
-    return this.#publish(state, this.#dirtyBy(state, changes), now);
+    return this.#publish(state, touchedBy(state, changes, this.gateway), now);
   }
 
   /** Compares everything by content: on the first load, and when the database has another history. */
   rebuild(state: DesiredState, now: number): boolean {
-    const dirty = emptyDirty();
+    const dirty = noNames();
     for (const type of resourceTypes) for (const name of this.tables[type].names()) dirty[type].add(name);
-    for (const listener of state.listenersOfGateway(this.gateway)) this.#dirtyListener(state, dirty, listener);
+    for (const listener of state.listenersOfGateway(this.gateway)) touchListener(state, dirty, listener);
     return this.#publish(state, dirty, now);
   }
 
@@ -110,76 +108,9 @@ export class GatewaySnapshot {
     return true;
   }
 
-  // ---- What a change may touch --------------------------------------------------------------------------------------
-
-  #dirtyBy(state: DesiredState, changes: readonly Change[]): Dirty {
-    const dirty = emptyDirty();
-    for (const change of changes) {
-      switch (change.kind) {
-        case "cluster":
-          this.#dirtyCluster(state, dirty, change.name);
-          break;
-        case "endpoint":
-          this.#dirtyEndpoints(state, dirty, (change.after ?? change.before)?.cluster ?? "");
-          break;
-        case "listener":
-          if (this.#opens(change.before) || this.#opens(change.after)) this.#dirtyListener(state, dirty, change.name);
-          break;
-        case "route":
-          for (const route of [change.before, change.after]) if (route) this.#dirtyRoute(dirty, route);
-          break;
-      }
-    }
-    return dirty;
-  }
-
-  #opens(listener: { readonly gateways: readonly string[] } | undefined): boolean {
-    return listener?.gateways.includes(this.gateway) ?? false;
-  }
-
-  #dirtyCluster(state: DesiredState, dirty: Dirty, name: string): void {
-    dirty.cluster.add(name);
-    dirty.endpoint.add(name);
-    for (const routeName of state.routesOfCluster(name)) {
-      const route = state.routes.get(routeName);
-      if (route && route.protocol !== "http") this.#dirtyRoute(dirty, route);
-    }
-  }
-
-  #dirtyEndpoints(state: DesiredState, dirty: Dirty, cluster: string): void {
-    dirty.endpoint.add(cluster);
-    for (const routeName of state.routesOfCluster(cluster)) {
-      const route = state.routes.get(routeName);
-      if (route && route.protocol !== "http") dirty.endpoint.add(splitClusterName(route));
-    }
-  }
-
-  #dirtyListener(state: DesiredState, dirty: Dirty, name: string): void {
-    dirty.listener.add(name);
-    dirty.route.add(name);
-    for (const routeName of state.routesOfListener(name)) {
-      const route = state.routes.get(routeName);
-      if (route) this.#dirtyRoute(dirty, route);
-    }
-  }
-
-  #dirtyRoute(dirty: Dirty, route: Route): void {
-    for (const listener of listenersOf(route)) {
-      dirty.route.add(listener);
-      if (route.protocol !== "http") dirty.listener.add(listener);
-    }
-    for (const cluster of clustersOf(route)) {
-      dirty.cluster.add(cluster);
-      dirty.endpoint.add(cluster);
-    }
-    if (route.protocol === "http") return;
-    dirty.cluster.add(splitClusterName(route));
-    dirty.endpoint.add(splitClusterName(route));
-  }
-
   // ---- From names to a publication ----------------------------------------------------------------------------------
 
-  #publish(state: DesiredState, dirty: Dirty, now: number): boolean {
+  #publish(state: DesiredState, dirty: ResourceNames, now: number): boolean {
     const seq = this.#seq + 1;
     this.#revision = state.revision;
     const set: Record<ResourceType, Resource[]> = { cluster: [], endpoint: [], listener: [], route: [] };
@@ -281,10 +212,6 @@ export class GatewaySnapshot {
       this.#changes.delete(old);
     }
   }
-}
-
-function emptyDirty(): Dirty {
-  return { cluster: new Set(), endpoint: new Set(), listener: new Set(), route: new Set() };
 }
 
 /** Routes that differ between two forms of a RouteConfiguration, sorted; undefined when the whole of it is new. */

@@ -2,10 +2,11 @@
 // In: revisions from follower.ts. Out: GatewaySnapshot for each stream in xds/, woken through `onPublished`.
 import type { DesiredState } from "../model/desired-state.js";
 import type { ResourceType } from "../model/resource-type.js";
-import type { CommittedRevision, Revision } from "../model/revision.js";
+import type { Change, CommittedRevision, Revision } from "../model/revision.js";
 import type { HttpRoute } from "../model/route.js";
 import type { Transport } from "../translate/config-source.js";
 import { GatewaySnapshot, type RevisionChanges } from "./gateway-snapshot.js";
+import { type Preview, preview } from "./preview.js";
 import type { Resource } from "./resource.js";
 import { ResourceFactory, readyDelayMs, type TranslationFault } from "./resource-factory.js";
 
@@ -47,6 +48,9 @@ export class Snapshots {
   get state(): DesiredState | undefined {
     return this.#state;
   }
+  get isLoaded(): boolean {
+    return this.#state !== undefined;
+  }
   get revision(): Revision {
     return this.#state?.revision ?? 0;
   }
@@ -86,6 +90,11 @@ export class Snapshots {
     }
     this.#built("revisions", startedAt);
     this.#announce(changed);
+  }
+
+  /** What the changes would do to each gateway; nothing is published. undefined: they were made on another state, or none is loaded. */
+  preview(changes: readonly Change[]): Preview | undefined {
+    return this.#state && preview(this.#state, changes);
   }
 
   /** Lets go of retired clusters whose grace is over. Returns when to call again, ms, or undefined. */

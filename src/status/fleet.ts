@@ -1,7 +1,7 @@
 // The fleet: every Envoy, what it has, what it refused; and the answer to "does everybody have revision n?".
 // In: NodeReports from xds/, revisions from snapshot/. Out: rows in the store, Sync for callers who wait, NodeViews for the API.
 // xds/ never waits for anything here, and nothing here throws into it. Called by: xds, api, app.ts.
-import type { GatewaySync } from "../model/node.js";
+import type { GatewaySync, ResourceException } from "../model/node.js";
 import { resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
 import type { NodeFilter, NodeRow, StatusStore } from "../store/status-store.js";
@@ -11,6 +11,7 @@ import type { Metrics } from "../telemetry/metrics.js";
 import { Flusher } from "./flusher.js";
 import type { NodeReport, RevisionChanges } from "./node-report.js";
 import { type NodeView, type RevisionAuthor, toNodeRow, toNodeView } from "./node-view.js";
+import { type NewRefusal, RefusalLog } from "./refusal-log.js";
 import type { Sync } from "./sync.js";
 import { Tracker } from "./tracker.js";
 import { Waits } from "./waits.js";
@@ -27,6 +28,8 @@ export interface FleetOptions {
   readonly authorOf: (revision: Revision) => Promise<RevisionAuthor | undefined>;
   /** Tells when another replica may have written what its Envoys answered. Returns how to stop it. */
   readonly onSyncHint: (callback: () => void) => () => void;
+  /** Told of each resource that an Envoy of this replica newly refuses. Must not throw. */
+  readonly onRefusal?: ((refusal: NewRefusal) => void) | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly clock?: Clock;
@@ -58,6 +61,7 @@ export class Fleet {
   readonly #tracker: Tracker;
   readonly #flusher: Flusher;
   readonly #waits: Waits;
+  readonly #refusals: RefusalLog;
   readonly #authors = new Map<Revision, RevisionAuthor>();
   readonly #stops: (() => void)[];
   #evaluationsCounted = 0;
@@ -94,6 +98,10 @@ export class Fleet {
       beatMs,
       flushMs,
     });
+    this.#refusals = new RefusalLog((refusal) => {
+      metrics.count("refusals_total", { type: refusal.type });
+      options.onRefusal?.(refusal);
+    });
     this.#stops = [options.onSyncHint(() => this.#waits.hinted()), metrics.beforeScrape(() => this.#measure())];
   }
 
@@ -110,6 +118,8 @@ export class Fleet {
   /** The stream acked, refused, held, or subscribed to something. Call it when the report is whole again, once per message. */
   answered(report: NodeReport): void {
     this.#tracker.answered(report);
+    const node = this.#tracker.node(report.node.id);
+    if (node) this.#refusals.look(node);
   }
   /** Streams are served from this revision on. The first call is the first load; call it before streams are woken. */
   published(revision: Revision): void {
@@ -125,11 +135,17 @@ export class Fleet {
 
   /**
    * Waits until every Envoy of every live replica has the revision, or one refused something of it, at most `timeoutMs`.
-   * With the database away it answers `pending`: nothing is known of the others.
+   * With the database away it answers `pending`: nothing is known of the others. `quorumPercent`: of each gateway's Envoys, so many
+   * are enough.
    * @throws too_many_requests
    */
-  waitSync(revision: Revision, timeoutMs: number, signal?: AbortSignal): Promise<Sync> {
-    return this.#waits.wait(revision, timeoutMs, signal);
+  waitSync(revision: Revision, timeoutMs: number, signal?: AbortSignal, quorumPercent = 100): Promise<Sync> {
+    return this.#waits.wait(revision, timeoutMs, signal, quorumPercent);
+  }
+
+  /** How far the revision is now, on all replicas, without waiting. What is known of an old one: who has everything up to it. */
+  lookSync(revision: Revision): Promise<Sync> {
+    return this.#waits.look(revision);
   }
 
   /** The Envoys of all replicas, by id; at most `limit` (100). Own ones from memory, the others as their rows say. */
@@ -143,6 +159,8 @@ export class Fleet {
       return [];
     });
     const byId = new Map(rows.map((row) => [row.id, row]));
+    // A row of ours that was written before an answer may still say what the node has got since.
+    if (filter.lacks) for (const row of rows) if (row.replica === this.options.replica) byId.delete(row.id);
     for (const own of this.#ownRows(filter)) {
       if (this.#winsOver(own, byId.get(own.id))) byId.set(own.id, own);
     }
@@ -157,6 +175,14 @@ export class Fleet {
   /** One Envoy; undefined when no replica knows it. */
   async node(id: string): Promise<NodeView | undefined> {
     return (await this.nodes({ id, limit: 1 })).items[0];
+  }
+
+  /** gateway → its connected Envoys, on all live replicas: own ones from memory, the others as their rows say. @throws database_unavailable */
+  async countNodes(gateways: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    const counts = new Map(await this.options.store.countNodes(gateways, this.options.replica));
+    const asked = new Set(gateways);
+    for (const { gateway } of this.#tracker.nodes()) if (asked.has(gateway)) counts.set(gateway, (counts.get(gateway) ?? 0) + 1);
+    return counts;
   }
 
   /** Ends all waits with what there is, and lets no new one begin: before the streams end, so that no wait takes that for an answer. */
@@ -179,6 +205,7 @@ export class Fleet {
       if (filter.id !== undefined && node.id !== filter.id) continue;
       if (filter.gateway !== undefined && node.gateway !== filter.gateway) continue;
       if (filter.after !== undefined && node.id <= filter.after) continue;
+      if (filter.lacks && !node.exceptions.some((exception) => isOneOf(exception, filter.lacks ?? []))) continue;
       const row = toNodeRow(node, this.options.replica);
       if (row) rows.push(row);
     }
@@ -241,4 +268,8 @@ export class Fleet {
     metrics.count("status_evaluations_total", {}, this.#tracker.evaluations - this.#evaluationsCounted);
     this.#evaluationsCounted = this.#tracker.evaluations;
   }
+}
+
+function isOneOf({ type, name }: ResourceException, resources: NonNullable<NodeFilter["lacks"]>): boolean {
+  return resources.some((resource) => resource.type === type && resource.name === name);
 }

@@ -11,6 +11,8 @@ import { maxDetailLength, maxNamed } from "./tracked-revision.js";
 export interface RefusalView {
   readonly type: ResourceType;
   readonly resource: string;
+  /** Routes of a RouteConfiguration that are at fault; empty: all of it. */
+  readonly parts: readonly string[];
   readonly revision: Revision;
   /** undefined: the revision is from another history, or the database can't be asked. */
   readonly author: string | undefined;
@@ -101,9 +103,10 @@ export function toNodeView(
     ...rest,
     gatewayKnown,
     ackedRevision: ackedRevision ?? leastAcked(row.acked),
-    refused: exceptions.filter(isRefusal).map(({ type, name, revision, detail, at }) => ({
+    refused: exceptions.filter(isRefusal).map(({ type, name, parts, revision, detail, at }) => ({
       type,
       resource: name,
+      parts: parts ?? [],
       revision,
       author: authors.get(revision)?.author,
       requestId: authors.get(revision)?.requestId,

@@ -7,7 +7,10 @@ import { maxNamed } from "./tracked-revision.js";
 /** What a caller who waits for Envoys is told. */
 export interface Sync {
   readonly revision: Revision;
-  /** acked: every node counted has it. refused: at least one Envoy refused something of it. pending: neither, yet. */
+  /**
+   * acked: every node counted has it. refused: at least one Envoy refused something of it. pending: neither, yet. With a quorum: so many of
+   * each gateway have it; so many refused it that the rest is no quorum; neither, yet.
+   */
   readonly state: "acked" | "pending" | "refused";
   /** gateway → how far; only gateways for which the revision changed something and a node is or was there. */
   readonly gateways: Readonly<Record<string, GatewaySync>>;
@@ -52,6 +55,7 @@ export function mergeSync(
   revision: Revision,
   parts: readonly (readonly [gateway: string, sync: GatewaySync])[],
   others: { readonly known: boolean; readonly behind: readonly string[] },
+  quorumPercent = 100,
 ): Sync {
   const byGateway = new Map<string, GatewaySync[]>();
   for (const [gateway, sync] of parts) {
@@ -63,7 +67,19 @@ export function mergeSync(
     [...byGateway].sort(([a], [b]) => (a < b ? -1 : 1)).map(([gateway, syncs]) => [gateway, mergeGateway(syncs)]),
   );
   const all = Object.values(gateways);
-  const settled = others.known && others.behind.length === 0 && all.every((sync) => sync.acked >= sync.total);
-  const state = all.some((sync) => sync.refused.length > 0) ? "refused" : settled ? "acked" : "pending";
+  const hasQuorum = all.every((sync) => sync.acked >= quorumOf(sync, quorumPercent));
+  const settled = others.known && others.behind.length === 0 && hasQuorum;
+  const isLost = all.some((sync) => countRefusing(sync) > sync.total - quorumOf(sync, quorumPercent));
+  const state = isLost ? "refused" : settled ? "acked" : "pending";
   return { revision, state, gateways, replicasBehind: [...others.behind, ...(others.known ? [] : [""])].sort() };
+}
+
+/** Rounded up: 90 % of 3 are 3. */
+function quorumOf({ total }: GatewaySync, quorumPercent: number): number {
+  return Math.ceil((total * quorumPercent) / 100);
+}
+
+/** Nodes, each once; as far as they are named (`maxNamed`). */
+function countRefusing({ refused }: GatewaySync): number {
+  return new Set(refused.map(({ node }) => node)).size;
 }

@@ -39,6 +39,8 @@ interface Remote {
 
 interface Wait {
   readonly revision: Revision;
+  /** How many of each gateway's Envoys are enough. */
+  readonly quorumPercent: number;
   readonly from: number;
   readonly resolve: (sync: Sync) => void;
 }
@@ -66,11 +68,12 @@ export class Waits {
   }
 
   /**
-   * Resolves when every Envoy counted has the revision, when one refused something of it, or with what there is when the time is
+   * Resolves when every Envoy counted has the revision (or the quorum of them), when one refused something of it (or so many that the
+   * quorum can't come about), or with what there is when the time is
    * over, the caller goes (`signal`) or the process stops.
    * @throws too_many_requests
    */
-  wait(revision: Revision, timeoutMs: number, signal: AbortSignal | undefined): Promise<Sync> {
+  wait(revision: Revision, timeoutMs: number, signal: AbortSignal | undefined, quorumPercent = 100): Promise<Sync> {
     const { clock, maxWaits, metrics } = this.options;
     if (this.#open.size >= maxWaits) {
       metrics.count("limit_hits_total", { limit: "api_max_waits" });
@@ -87,7 +90,7 @@ export class Waits {
         metrics.observe("sync_wait_seconds", { state: sync.state }, Math.max(0, clock.now() - startedAt) / 1000);
         resolve(sync);
       };
-      const wait: Wait = { revision, from: this.#question, resolve: finish };
+      const wait: Wait = { revision, quorumPercent, from: this.#question, resolve: finish };
       const giveUp = (): void => finish(this.#view(wait));
       const stopTimeout = clock.after(timeoutMs, giveUp);
       this.#open.add(wait);
@@ -96,6 +99,19 @@ export class Waits {
       this.#check();
       this.#poll(clock.now());
     });
+  }
+
+  /** How far the revision is now, on all replicas: one look, without a wait. With the database away nothing is known of the others. */
+  async look(revision: Revision): Promise<Sync> {
+    const { log, replica, store, tracker } = this.options;
+    const remote = await otherReplicas(store, replica)
+      .then((others) => askOthers(store, replica, others, revision))
+      .catch((error: unknown) => {
+        log.warn({ err: error, revision }, "what Envoys on other replicas have can't be read");
+        return undefined;
+      });
+    const behind = [...(tracker.published < revision ? [replica] : []), ...(remote?.behind ?? [])];
+    return mergeSync(revision, [...tracker.sync(revision), ...(remote?.rows ?? [])], { known: remote !== undefined, behind });
   }
 
   /** Something changed on this replica. Cheap: many changes in one turn are looked at once. */
@@ -131,12 +147,12 @@ export class Waits {
 
   // ---- Judging -------------------------------------------------------------------------------------------------------
 
-  #view({ revision, from }: Wait): Sync {
+  #view({ revision, quorumPercent, from }: Wait): Sync {
     const { replica, tracker } = this.options;
     const remote = this.#remote.get(revision);
     const known = remote !== undefined && remote.askedAt > from;
     const behind = [...(tracker.published < revision ? [replica] : []), ...(known ? remote.behind : [])];
-    return mergeSync(revision, [...tracker.sync(revision), ...(remote?.rows ?? [])], { known, behind });
+    return mergeSync(revision, [...tracker.sync(revision), ...(remote?.rows ?? [])], { known, behind }, quorumPercent);
   }
 
   #check(): void {
@@ -183,13 +199,27 @@ export class Waits {
     const awaited = new Set([...this.#open].map((wait) => wait.revision));
     this.#question += 1;
     const askedAt = this.#question;
-    // The replicas before their rows: one that is seen to have loaded a revision has written its rows before (flusher.ts).
-    const others = (await store.liveReplicas()).filter(({ id }) => id !== replica);
-    for (const revision of awaited) {
-      const behind = others.filter((other) => other.revision < revision).map(({ id }) => id);
-      const rows = others.length > 0 ? (await store.readSync(revision)).filter((row) => row.replica !== replica) : [];
-      this.#remote.set(revision, { askedAt, behind, rows: rows.map(({ gateway, sync }) => [gateway, sync] as const) });
-    }
+    const others = await otherReplicas(store, replica);
+    for (const revision of awaited)
+      this.#remote.set(revision, { askedAt, ...(await askOthers(store, replica, others, revision)) });
     for (const revision of this.#remote.keys()) if (!awaited.has(revision)) this.#remote.delete(revision);
   }
+}
+
+type Replicas = Awaited<ReturnType<StatusStore["liveReplicas"]>>;
+
+async function otherReplicas(store: StatusStore, replica: string): Promise<Replicas> {
+  return (await store.liveReplicas()).filter(({ id }) => id !== replica);
+}
+
+/** To be asked after `others` were read: a replica that is seen to have loaded a revision has written its rows before (flusher.ts). */
+async function askOthers(
+  store: StatusStore,
+  replica: string,
+  others: Replicas,
+  revision: Revision,
+): Promise<Omit<Remote, "askedAt">> {
+  const behind = others.filter((other) => other.revision < revision).map(({ id }) => id);
+  const rows = others.length > 0 ? (await store.readSync(revision)).filter((row) => row.replica !== replica) : [];
+  return { behind, rows: rows.map(({ gateway, sync }) => [gateway, sync] as const) };
 }

@@ -52,6 +52,7 @@ export function observeStatus(status: StatusStore, observe: Observe): StatusStor
     saveSync: (replica, rows) => observe("save_sync", () => status.saveSync(replica, rows)),
     readSync: (revision) => observe("read_sync", () => status.readSync(revision)),
     nodes: (filter) => observe("nodes", () => status.nodes(filter)),
+    countNodes: (gateways, except) => observe("count_nodes", () => status.countNodes(gateways, except)),
     removeReplica: (id) => observe("remove_replica", () => status.removeReplica(id)),
   };
 }

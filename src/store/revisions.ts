@@ -1,8 +1,10 @@
 // Revisions as rows: taking the next one, and reading what is known of one. In: the net changes of a transaction. Out: its number.
 // The statement is made of literals, so that it can travel in one message with COMMIT (transaction.ts). Called by store.ts.
 import pg from "pg";
+import { AppError } from "../errors.js";
 import type { Author, Kind, Revision } from "../model/revision.js";
 import { read } from "./pool.js";
+import type { Transaction } from "./transaction.js";
 import type { RowChange } from "./write-tx.js";
 
 /** A revision by number and random id: which history it belongs to. Revision 0, before every write, has the id "". */
@@ -19,6 +21,12 @@ export interface RevisionFacts extends RevisionMark, Author {
   /** ISO 8601, the database's clock. */
   readonly at: string;
   readonly counts: ObjectCounts;
+  /** Objects that it changed. */
+  readonly changes: number;
+  /** Guards that it was allowed to pass. */
+  readonly overrides: readonly string[];
+  /** Over the row, its changes and the hash before it (audit.ts); hexadecimal. */
+  readonly hash: string;
 }
 
 /** Columns of `revisions` and `revision_counter` that count objects. */
@@ -34,14 +42,29 @@ export function fromCountColumns(row: CountColumns): ObjectCounts {
   return { cluster: row.clusters, endpoint: row.endpoints, listener: row.listeners, route: row.routes };
 }
 
+/** How a revision is committed. */
+export interface CommitChoices {
+  /** Guards that it is allowed to pass. */
+  readonly overrides: readonly string[];
+  /** A kind may be left without objects: that is overridden, or one object was removed by its name. */
+  readonly mayEmpty: boolean;
+  readonly notify: boolean;
+}
+
 /** The last statement of a write. `id` is made by the caller, who can ask for it when the answer is lost. */
-export function commitStatement(id: string, author: Author, changes: readonly RowChange[], notify: boolean): string {
+export function commitStatement(
+  id: string,
+  author: Author,
+  changes: readonly RowChange[],
+  { overrides, mayEmpty, notify }: CommitChoices,
+): string {
   const list = JSON.stringify(changes.map(({ kind, name, before, after }) => ({ kind, name, before, after })));
   // A NUL would end the whole message there: Postgres holds none in a text.
   const literal = (text: string | undefined): string =>
     text === undefined ? "null" : pg.escapeLiteral(text.replaceAll("\0", ""));
   const texts = [id, author.author, author.requestId, author.reason].map(literal);
-  return `select commit_revision(${texts.join(", ")}, ${pg.escapeLiteral(list)}::jsonb, ${notify}) as revision`;
+  const passed = `array[${overrides.map(literal).join(", ")}]::text[]`;
+  return `select commit_revision(${texts.join(", ")}, ${pg.escapeLiteral(list)}::jsonb, ${passed}, ${mayEmpty}, ${notify}) as revision`;
 }
 
 /** The newest revision: two look-ups by primary key. @throws database_unavailable */
@@ -54,25 +77,44 @@ export async function readHead(pool: pg.Pool): Promise<RevisionMark> {
   return row ?? { revision: 0, id: "" };
 }
 
+/** Tells at the beginning of a write what its commit would find: that its base is not the newest revision. @throws precondition_failed */
+export async function refuseOtherBase(transaction: Transaction, base: Revision): Promise<void> {
+  const [row] = await transaction.query<{ n: Revision }>("select n from revision_counter");
+  if (row?.n !== base) throw otherBase(base, row?.n ?? 0);
+}
+
+/** The configuration has moved on since `base`, or never was there. */
+export function otherBase(base: Revision, current: Revision): AppError {
+  const detail = `the newest revision is ${current}, and the change was made for ${base}`;
+  return new AppError("precondition_failed", { current, detail });
+}
+
 /** The number under which a write's id was committed; undefined: it was not, so far. @throws database_unavailable */
 export async function findCommitted(pool: pg.Pool, id: string): Promise<Revision | undefined> {
   const [row] = await read<{ revision: Revision }>(pool, "select revision from revisions where id = $1", [id]);
   return row?.revision;
 }
 
-interface RevisionRow extends CountColumns {
+/** A row as `revisionColumns` brings it. */
+export interface RevisionRow extends CountColumns {
   readonly revision: Revision;
   readonly id: string;
   readonly author: string;
   readonly request_id: string;
   readonly reason: string | null;
   readonly at: Date;
+  readonly changes: number;
+  readonly overrides: readonly string[];
+  readonly hash: string;
 }
 
-/** @throws database_unavailable */
-export async function readRevision(pool: pg.Pool, revision: Revision): Promise<RevisionFacts | undefined> {
-  const [row] = await read<RevisionRow>(pool, "select * from revisions where revision = $1", [revision]);
-  if (!row) return undefined;
+/** What a RevisionRow is selected by; ordinals have no gaps, so the last one counts them. */
+export const revisionColumns = `revisions.revision, revisions.id::text as id, revisions.author, revisions.request_id, revisions.reason, revisions.at,
+  revisions.clusters, revisions.endpoints, revisions.listeners, revisions.routes, revisions.overrides, encode(revisions.hash, 'hex') as hash,
+  coalesce((select max(ordinal) from changes where changes.revision = revisions.revision), 0) as changes`;
+
+/** For reading. */
+export function fromRevisionRow(row: RevisionRow): RevisionFacts {
   return {
     revision: row.revision,
     id: row.id,
@@ -81,5 +123,14 @@ export async function readRevision(pool: pg.Pool, revision: Revision): Promise<R
     reason: row.reason ?? undefined,
     at: row.at.toISOString(),
     counts: fromCountColumns(row),
+    changes: row.changes,
+    overrides: row.overrides,
+    hash: row.hash,
   };
+}
+
+/** @throws database_unavailable */
+export async function readRevision(pool: pg.Pool, revision: Revision): Promise<RevisionFacts | undefined> {
+  const [row] = await read<RevisionRow>(pool, `select ${revisionColumns} from revisions where revision = $1`, [revision]);
+  return row && fromRevisionRow(row);
 }

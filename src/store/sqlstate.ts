@@ -22,6 +22,8 @@ export const sqlState = {
   undefinedFunction: "42883",
   lockNotAvailable: "55P03",
   queryCanceled: "57014",
+  /** Of our own: commit_revision found a kind emptied that was not when the guards looked. */
+  emptied: "CH001",
 } as const;
 
 /**
@@ -47,6 +49,7 @@ const failureStates: ReadonlyMap<string, FailureKind> = new Map([
   [sqlState.serializationFailure, "contention"],
   [sqlState.deadlockDetected, "contention"],
   [sqlState.lockNotAvailable, "contention"],
+  [sqlState.emptied, "contention"], // Run again, the guards see what the other writer left, and say so with figures.
   [sqlState.undefinedTable, "unmigrated"],
   [sqlState.undefinedFunction, "unmigrated"],
 ]);

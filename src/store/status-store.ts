@@ -53,6 +53,8 @@ export interface NodeFilter {
   readonly gateway?: string | undefined;
   /** Ids after this one. */
   readonly after?: string | undefined;
+  /** Only nodes that do not have one of these: refused, held or unanswered. */
+  readonly lacks?: readonly { readonly type: ResourceType; readonly name: string }[] | undefined;
   /** Default and most: 1,000. */
   readonly limit?: number | undefined;
 }
@@ -69,6 +71,8 @@ export interface StatusStore {
   readSync(revision: Revision): Promise<readonly SyncRow[]>;
   /** By id. A node of a replica that is gone is not connected. */
   nodes(filter?: NodeFilter): Promise<readonly NodeRow[]>;
+  /** gateway → Envoys connected to live replicas other than `except`; gateways without any are left out. */
+  countNodes(gateways: readonly string[], except: string): Promise<ReadonlyMap<string, number>>;
   /** At an orderly stop: at once, in place of when the lease ends. */
   removeReplica(id: string): Promise<void>;
 }
@@ -115,7 +119,10 @@ const saveSyncQuery = `
 
 const nodesQuery = `
   select id, gateway, replica, connected and ${isLive} as connected, since, streams, envoy_version, acked, exceptions from nodes
-   where ($1::text is null or id = $1) and ($2::text is null or gateway = $2) and ($3::text is null or id > $3) order by id limit $4`;
+   where ($1::text is null or id = $1) and ($2::text is null or gateway = $2) and ($3::text is null or id > $3)
+     and ($5::jsonb is null or exists (select from jsonb_array_elements(exceptions) as lacking, jsonb_array_elements($5) as asked
+                                        where lacking->>'type' = asked->>'type' and lacking->>'name' = asked->>'name'))
+   order by id limit $4`;
 
 interface NodeColumns extends Omit<NodeRow, "since" | "envoyVersion"> {
   readonly since: Date;
@@ -154,9 +161,18 @@ export function createStatusStore(pool: pg.Pool, notify: boolean): StatusStore {
         [revision],
       );
     },
-    async nodes({ id, gateway, after, limit = maxNodesListed } = {}) {
-      const rows = await read<NodeColumns>(pool, nodesQuery, [id, gateway, after, Math.min(limit, maxNodesListed)]);
+    async nodes({ id, gateway, after, limit = maxNodesListed, lacks } = {}) {
+      const asked = lacks && JSON.stringify(lacks.map(({ type, name }) => ({ type, name })));
+      const rows = await read<NodeColumns>(pool, nodesQuery, [id, gateway, after, Math.min(limit, maxNodesListed), asked]);
       return rows.map(fromNodeColumns);
+    },
+    async countNodes(gateways, except) {
+      const rows = await read<{ gateway: string; nodes: number }>(
+        pool,
+        `select gateway, count(*)::int as nodes from nodes where gateway = any($1) and replica <> $2 and connected and ${isLive} group by gateway`,
+        [gateways, except],
+      );
+      return new Map(rows.map(({ gateway, nodes }) => [gateway, nodes]));
     },
     async removeReplica(id) {
       await read(

@@ -6,6 +6,7 @@ import type { Author } from "../model/revision.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { loadState } from "./desired-state.js";
+import { createHistory, type HistoryReads } from "./history.js";
 import { createReads, type StoreReads } from "./object-reads.js";
 import { createObserver, observeReads, observeStatus, watchPools } from "./observed.js";
 import { createPool } from "./pool.js";
@@ -14,16 +15,21 @@ import { type Channel, RevisionHints } from "./revision-hints.js";
 import { type RevisionMark, readHead } from "./revisions.js";
 import { toAppError } from "./sqlstate.js";
 import { createStatusStore, type StatusStore } from "./status-store.js";
-import { type Written, write } from "./write.js";
+import { type WriteChoices, type Written, write } from "./write.js";
 import type { WriteTx } from "./write-tx.js";
 
+export type { AuditAnswer, BreakKind, ChainBreak, ChainMark } from "./audit.js";
+export { firstMark } from "./audit.js";
 export { StateMismatch } from "./desired-state.js";
+export type { DifferencePage, Span } from "./differences.js";
+export type { Guard, GuardFault } from "./guards.js";
+export type { HistoryReads, RevisionFilter, RevisionList, RevisionPage, RevisionsAfter } from "./history.js";
 export type { ListFilter, ListPage, Page, StoreReads } from "./object-reads.js";
 export type { Stored } from "./objects.js";
 export type { FeedAnswer } from "./revision-feed.js";
 export type { ObjectCounts, RevisionFacts, RevisionMark } from "./revisions.js";
 export type { NodeFilter, NodeRow, ReplicaBeat, StatusStore, SyncRow } from "./status-store.js";
-export type { Written } from "./write.js";
+export type { WriteChoices, Written } from "./write.js";
 export type { PutOutcome, WriteTx } from "./write-tx.js";
 
 /** A full load reads every table in one go; longer than this it is given up. */
@@ -50,10 +56,12 @@ export interface StoreOptions {
 export interface Store {
   /**
    * One transaction, and a revision if something changed. `work` may run several times; nothing but its last run counts.
-   * @throws database_unavailable, write_contention, in_use, already_exists, invalid_reference, and what `work` throws
+   * @throws database_unavailable, write_contention, in_use, already_exists, invalid_reference, precondition_failed (`baseRevision`), and
+   * what `work` throws
    */
-  write<T>(author: Author, work: (tx: WriteTx) => Promise<T>): Promise<Written<T>>;
+  write<T>(author: Author, work: (tx: WriteTx) => Promise<T>, choices?: WriteChoices): Promise<Written<T>>;
   readonly read: StoreReads;
+  readonly history: HistoryReads;
   /** The newest revision. @throws database_unavailable */
   head(): Promise<RevisionMark>;
   /** Everything at one revision. @throws StateMismatch when the rows are not those that the revision recorded, database_unavailable */
@@ -92,8 +100,10 @@ export async function createStore(options: StoreOptions): Promise<Store> {
       throw toAppError(error);
     });
   return {
-    write: (author, work) => observe("write", () => write({ pool: api, queryTimeoutMs, notify, log, metrics }, author, work)),
+    write: (author, work, choices) =>
+      observe("write", () => write({ pool: api, queryTimeoutMs, notify, log, metrics }, author, work, choices)),
     read: observeReads(createReads(api), observe),
+    history: createHistory(api),
     head: () => observe("head", () => readHead(feed)),
     loadState: () => observe("load_state", loadAll),
     readAfter: (at, limit) => observe("read_after", () => readAfter(feed, at, limit)),

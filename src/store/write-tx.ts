@@ -6,10 +6,13 @@ import { isDeepStrictEqual } from "node:util";
 import { AppError } from "../errors.js";
 import type { Endpoint } from "../model/endpoint.js";
 import type { Listener } from "../model/listener.js";
-import type { Kind, ObjectKinds, Revision } from "../model/revision.js";
+import type { Change, Kind, ObjectKinds, Revision } from "../model/revision.js";
 import type { Route } from "../model/route.js";
+import { forgetApplied, type ObjectKey, readApplied, writeApplied } from "./applied.js";
+import { checkSpan, maxDifferences, readDifferences } from "./differences.js";
 import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
 import { writeReferences } from "./references.js";
+import { toChange } from "./row-change.js";
 import type { Transaction } from "./transaction.js";
 
 /** Names given with `in_use`. */
@@ -37,6 +40,9 @@ export interface WriteTx {
   get<K extends Kind>(kind: K, name: string): Promise<Stored<ObjectKinds[K]> | undefined>;
   /** The object, locked against changes but not against other readers: for what a reference points to. */
   share<K extends Kind>(kind: K, name: string): Promise<Stored<ObjectKinds[K]> | undefined>;
+  /** The same for many, in one statement: name → object, for those that are there. */
+  getAll<K extends Kind>(kind: K, names: readonly string[]): Promise<ReadonlyMap<string, Stored<ObjectKinds[K]>>>;
+  shareAll<K extends Kind>(kind: K, names: readonly string[]): Promise<ReadonlyMap<string, Stored<ObjectKinds[K]>>>;
   /** @throws already_exists */
   insert<K extends Kind>(kind: K, object: ObjectKinds[K]): Promise<void>;
   put<K extends Kind>(kind: K, object: ObjectKinds[K]): Promise<PutOutcome>;
@@ -52,6 +58,17 @@ export interface WriteTx {
   routesOfCluster(cluster: string): Promise<readonly Stored<Route>[]>;
   /** Listeners whose socket would be this one or cover it. No other transaction can take the address until this one ends. */
   listenersAt(address: string, port: number): Promise<readonly Listener[]>;
+  /** Objects that belong to the set of files, which no other transaction changes until this one ends. */
+  appliedBy(set: string): Promise<readonly ObjectKey[]>;
+  /** Makes objects that are there the set's. That alone is no change, and makes no revision. */
+  recordApplied(set: string, objects: readonly ObjectKey[]): Promise<void>;
+  /** What the transaction has come to so far: each object that would be another one, once. */
+  netChanges(): readonly Change[];
+  /**
+   * What differs between the configuration at two revisions; `to` left out: as it is now, and then the write commits only if nobody else
+   * commits in between (it runs again). Locks nothing.
+   */
+  differences(from: Revision, to?: Revision): Promise<readonly Change[]>;
 }
 
 /** kind → name → the row as it is now, locked by us; undefined: it is not there. */
@@ -62,12 +79,22 @@ export class ObjectWrites implements WriteTx {
   readonly #rows: LockedRows = { cluster: new Map(), endpoint: new Map(), listener: new Map(), route: new Map() };
   /** `<kind> <name>` → what became of it. */
   readonly #changes = new Map<string, RowChange>();
+  #base: Revision | undefined;
 
   constructor(private readonly transaction: Transaction) {}
+
+  /** The revision that `differences` compared with as the newest; undefined: it was not asked. */
+  get base(): Revision | undefined {
+    return this.#base;
+  }
 
   /** The net effect so far: an object that ended as it began is not in it. */
   changes(): readonly RowChange[] {
     return [...this.#changes.values()].filter(({ before, after }) => !isDeepStrictEqual(before, after));
+  }
+
+  netChanges(): readonly Change[] {
+    return this.changes().map(toChange);
   }
 
   async get<K extends Kind>(kind: K, name: string): Promise<Stored<ObjectKinds[K]> | undefined> {
@@ -80,6 +107,22 @@ export class ObjectWrites implements WriteTx {
     if (this.#rows[kind].get(name)) return this.get(kind, name);
     const [row] = await this.#select(kind, "name = $2", [name], "for share");
     return row && fromStoredRow(kind, row);
+  }
+
+  async getAll<K extends Kind>(kind: K, names: readonly string[]): Promise<ReadonlyMap<string, Stored<ObjectKinds[K]>>> {
+    await this.#lock(kind, names);
+    return new Map(
+      names.flatMap((name) => {
+        const row = this.#rows[kind].get(name);
+        return row ? [[name, fromStoredRow(kind, row)] as const] : [];
+      }),
+    );
+  }
+
+  async shareAll<K extends Kind>(kind: K, names: readonly string[]): Promise<ReadonlyMap<string, Stored<ObjectKinds[K]>>> {
+    if (names.length === 0) return new Map();
+    const rows = await this.#select(kind, "name = any($2)", [names], "for share");
+    return new Map(rows.map((row) => [row.name, fromStoredRow(kind, row)] as const));
   }
 
   async insert<K extends Kind>(kind: K, object: ObjectKinds[K]): Promise<void> {
@@ -150,6 +193,29 @@ export class ObjectWrites implements WriteTx {
     return rows.map((row) => fromStoredRow("listener", row).object).filter((listener) => overlap(listener.address, address));
   }
 
+  appliedBy(set: string): Promise<readonly ObjectKey[]> {
+    return readApplied(this.transaction, set);
+  }
+
+  recordApplied(set: string, objects: readonly ObjectKey[]): Promise<void> {
+    return writeApplied(this.transaction, set, objects);
+  }
+
+  async differences(from: Revision, to?: Revision): Promise<readonly Change[]> {
+    if (to === undefined) {
+      const [row] = await this.transaction.query<{ n: Revision }>("select n from revision_counter");
+      this.#base = row?.n ?? 0;
+    }
+    const span = { from, to: to ?? this.#base ?? 0 };
+    checkSpan(span);
+    const found = await readDifferences((text, values) => this.transaction.query(text, values), span, {
+      limit: maxDifferences + 1,
+    });
+    if (found.length > maxDifferences)
+      throw new AppError("beyond_history", { maxDifferences, detail: `more than ${maxDifferences} objects differ` });
+    return found;
+  }
+
   async #select<K extends Kind>(kind: K, condition: string, values: readonly unknown[], lock = ""): Promise<StoredRow<K>[]> {
     const { table, columns } = objectTables[kind];
     const text = `select ${columns.join(", ")}, revision from ${table} where space = $1 and ${condition} order by name ${lock}`;
@@ -211,6 +277,7 @@ export class ObjectWrites implements WriteTx {
     if (rows.length === 0) return;
     const names = rows.map((row) => row.name);
     await this.transaction.query(`delete from ${objectTables[kind].table} where space = $1 and name = any($2)`, [space, names]);
+    await forgetApplied(this.transaction, kind, names);
     for (const row of rows) {
       this.#record(kind, row.name, row, undefined);
       this.#rows[kind].set(row.name, undefined);

@@ -3,10 +3,12 @@
 import { randomUUID } from "node:crypto";
 import type pg from "pg";
 import { AppError, reasonOf } from "../errors.js";
-import type { Author, Revision } from "../model/revision.js";
+import type { Author, Change, Revision } from "../model/revision.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
-import { commitStatement, findCommitted, type RevisionMark } from "./revisions.js";
+import { checkGuards, type Guard, isSingleRemoval } from "./guards.js";
+import { claimKey, type Idempotency, rememberAnswer } from "./idempotency.js";
+import { commitStatement, findCommitted, otherBase, type RevisionMark, refuseOtherBase } from "./revisions.js";
 import { QueryFailure, sqlState, toAppError } from "./sqlstate.js";
 import { inTransaction, type Transaction } from "./transaction.js";
 import { ObjectWrites, type WriteTx } from "./write-tx.js";
@@ -27,11 +29,27 @@ export interface WriteOptions {
   readonly metrics: Metrics;
 }
 
+/** How a write is to be done, other than as usual. */
+export interface WriteChoices {
+  /** Do it all, tell what it comes to, and undo it. */
+  readonly dryRun?: boolean | undefined;
+  /** Commit only as the revision that follows this one. */
+  readonly baseRevision?: Revision | undefined;
+  /** Guards that are to let it pass. */
+  readonly overrides?: readonly Guard[] | undefined;
+  /** A write under a key that is known already is not done: it gets the first one's answer, as JSON holds it. A dry run has no key. */
+  readonly idempotency?: Idempotency | undefined;
+}
+
 /** What a write came to. */
 export interface Written<T> {
   readonly value: T;
-  /** undefined: nothing changed, so no revision was made. */
+  /** undefined: nothing changed, or it was a dry run, so no revision was made. */
   readonly committed: RevisionMark | undefined;
+  /** What it changed, or would have changed; empty when it was not done again. */
+  readonly changes: readonly Change[];
+  /** True: it was done before, under the same key; value and revision are those of then. */
+  readonly replayed: boolean;
 }
 
 /** The revision's id is made here, before the commit: with it a commit whose answer was lost can be looked up. */
@@ -42,39 +60,61 @@ interface Attempt {
 
 /**
  * `work` may run several times; only the last run counts.
- * @throws database_unavailable (with `outcome: "unknown"` when COMMIT was sent and nobody can tell), write_contention, and `work`'s own
+ * @throws database_unavailable (with `outcome: "unknown"` when COMMIT was sent and nobody can tell), write_contention, precondition_failed
+ * (`baseRevision` is not the newest), idempotency_key_reused, and `work`'s own
  */
-export async function write<T>(options: WriteOptions, author: Author, work: (tx: WriteTx) => Promise<T>): Promise<Written<T>> {
+export async function write<T>(
+  options: WriteOptions,
+  author: Author,
+  work: (tx: WriteTx) => Promise<T>,
+  choices: WriteChoices = {},
+): Promise<Written<T>> {
   const startedAt = performance.now();
+  const idempotency = choices.dryRun ? undefined : choices.idempotency;
   for (let run = 1; ; run++) {
     const attempt: Attempt = { id: randomUUID(), commitWasSent: false };
-    let value: { value: T } | undefined;
+    let value: Omit<Written<T>, "committed"> | undefined;
     try {
       const committed = await inTransaction(
         options.pool,
         { begin: "begin", queryTimeoutMs: options.queryTimeoutMs },
         async (transaction) => {
           const objects = new ObjectWrites(transaction);
-          value = { value: await work(objects) };
-          return commit(options, transaction, objects, author, attempt);
+          const first = idempotency && (await claimKey(transaction, idempotency));
+          if (first) {
+            value = { value: first.value as T, changes: [], replayed: true }; // What work returned then, through JSON.
+            return first.committed;
+          }
+          if (choices.baseRevision !== undefined) await refuseOtherBase(transaction, choices.baseRevision);
+          value = { value: await work(objects), changes: objects.netChanges(), replayed: false };
+          await checkGuards(transaction, objects.changes(), choices.overrides ?? []);
+          if (choices.dryRun) return void (await transaction.rollBack());
+          if (idempotency)
+            await rememberAnswer(transaction, idempotency, value.value, value.changes.length > 0 ? attempt.id : undefined);
+          return commit(options, transaction, objects, author, attempt, choices);
         },
       );
-      if (value) return written(options, value.value, committed);
+      if (value) return written(options, value, committed);
     } catch (error) {
-      if (!(error instanceof QueryFailure)) throw error;
-      if (value && attempt.commitWasSent && leavesOutcomeOpen(error))
-        return written(options, value.value, await resolve(options, attempt.id, error));
-      if (!mayRunAgain(error, run) || performance.now() - startedAt > options.queryTimeoutMs) throw toAppError(error);
-      options.metrics.count("store_retries_total", { sqlstate: error.state ?? "none" });
-      options.log.debug({ sqlstate: error.state, run }, "a write lost against another one and runs again");
+      if (!(error instanceof QueryFailure || error instanceof Overtaken)) throw error;
+      if (error instanceof QueryFailure && value && attempt.commitWasSent && leavesOutcomeOpen(error))
+        return written(options, value, await resolve(options, attempt.id, error));
+      if (!mayRunAgain(error, run) || performance.now() - startedAt > options.queryTimeoutMs) throw givenUp(error);
+      const sqlstate = error instanceof QueryFailure ? (error.state ?? "none") : "overtaken";
+      options.metrics.count("store_retries_total", { sqlstate });
+      options.log.debug({ sqlstate, run }, "a write lost against another one and runs again");
     }
     await new Promise((done) => setTimeout(done, Math.random() * Math.min(maxRetryMs, firstRetryMs * 2 ** run)));
   }
 }
 
-function written<T>({ metrics }: WriteOptions, value: T, committed: RevisionMark | undefined): Written<T> {
+function written<T>(
+  { metrics }: WriteOptions,
+  value: Omit<Written<T>, "committed">,
+  committed: RevisionMark | undefined,
+): Written<T> {
   if (committed) metrics.count("store_revisions_total", {});
-  return { value, committed };
+  return { ...value, committed };
 }
 
 async function commit(
@@ -83,15 +123,44 @@ async function commit(
   objects: ObjectWrites,
   author: Author,
   attempt: Attempt,
+  { baseRevision, overrides = [] }: WriteChoices,
 ): Promise<RevisionMark | undefined> {
   const changes = objects.changes();
   if (changes.length === 0) {
     await transaction.commit();
     return undefined;
   }
+  const mayEmpty = overrides.includes("emptied") || isSingleRemoval(changes);
+  const statement = commitStatement(attempt.id, author, changes, { overrides, mayEmpty, notify: options.notify });
+  if (baseRevision !== undefined || objects.base !== undefined)
+    return commitAfter(transaction, statement, attempt, { caller: baseRevision, work: objects.base });
   attempt.commitWasSent = true;
-  const [row] = await transaction.commit<{ revision: Revision }>(commitStatement(attempt.id, author, changes, options.notify));
+  const [row] = await transaction.commit<{ revision: Revision }>(statement);
   return row && { revision: row.revision, id: attempt.id };
+}
+
+/** Which revision the write must be the next one of: the caller said so, or its work has looked at the whole configuration. */
+interface Bases {
+  readonly caller: Revision | undefined;
+  readonly work: Revision | undefined;
+}
+
+/** The number that it got says whether another revision came in between; that costs a round trip, with the counter held. */
+async function commitAfter(transaction: Transaction, statement: string, attempt: Attempt, bases: Bases): Promise<RevisionMark> {
+  const [row] = await transaction.query<{ revision: Revision }>(statement);
+  const base = (row?.revision ?? 0) - 1;
+  if (bases.caller !== undefined && bases.caller !== base) throw otherBase(bases.caller, base);
+  if (!row || (bases.work !== undefined && bases.work !== base)) throw new Overtaken();
+  attempt.commitWasSent = true;
+  await transaction.commit();
+  return { revision: row.revision, id: attempt.id };
+}
+
+/** Another writer has committed since the work looked at the whole configuration: run again, it sees what that one did. */
+class Overtaken extends Error {
+  constructor() {
+    super("another revision was committed in between");
+  }
 }
 
 /** A server that cancelled the statement has undone it; one that went away may have committed first. */
@@ -99,9 +168,14 @@ function leavesOutcomeOpen(failure: QueryFailure): boolean {
   return failure.kind === "unavailable" && failure.state !== sqlState.queryCanceled;
 }
 
-function mayRunAgain(failure: QueryFailure, run: number): boolean {
+function mayRunAgain(failure: QueryFailure | Overtaken, run: number): boolean {
+  if (failure instanceof Overtaken) return run < maxRuns;
   if (failure.state === sqlState.lockNotAvailable) return false; // It has waited its share already.
   return failure.kind === "contention" && run < maxRuns;
+}
+
+function givenUp(failure: QueryFailure | Overtaken): unknown {
+  return failure instanceof Overtaken ? new AppError("write_contention") : toAppError(failure);
 }
 
 /** Found: committed, and the caller is told so. Not found: it may still be on its way, so nobody can tell. */

@@ -134,7 +134,36 @@ export const metricTable = {
     help: "Admin API requests, by route pattern and status.",
     buckets: quick,
   },
+  api_followers: { kind: "gauge", labels: [], help: "Callers that follow the revisions." },
   api_requests_in_flight: { kind: "gauge", labels: [], help: "Admin API requests being answered." },
+
+  validations_total: {
+    kind: "counter",
+    labels: ["outcome"],
+    help: "Writes shown to a real Envoy before their commit (passed, refused; unknown because late, busy, failed or starting).",
+  },
+  validation_seconds: {
+    kind: "histogram",
+    labels: ["outcome"],
+    help: "How long a write was looked at (passed, refused, unknown); from memory when its content was asked about before.",
+    buckets: quick,
+  },
+  refusals_total: {
+    kind: "counter",
+    labels: ["type"],
+    help: "Resources that an Envoy of this replica newly refused, by resource type; repeats of the same bytes do not count.",
+  },
+  refusal_rollbacks_total: {
+    kind: "counter",
+    labels: ["outcome"],
+    help: "Refused writes that were asked to be undone (restored, left).",
+  },
+  webhook_deliveries_total: {
+    kind: "counter",
+    labels: ["outcome"],
+    help: "Refusals posted to the webhook (delivered, rejected by its answer, given up after retries, dropped at the queue's limit).",
+  },
+  webhook_queue: { kind: "gauge", labels: [], help: "Refusals that wait to be posted to the webhook." },
 
   limit_hits_total: {
     kind: "counter",

@@ -3,6 +3,9 @@
 
 import type { ApiLimits } from "../../src/api/context.js";
 import { createApi as createServer } from "../../src/api/server.js";
+import { Planner } from "../../src/plan/plan.js";
+import { createFollower } from "../../src/snapshot/follower.js";
+import type { Snapshots } from "../../src/snapshot/snapshots.js";
 import type { NodeView } from "../../src/status/node-view.js";
 import type { Sync } from "../../src/status/sync.js";
 import { createStore, type Store } from "../../src/store/store.js";
@@ -13,13 +16,14 @@ import { freshDatabase } from "../support/postgres.js";
 
 export interface FleetStub {
   /** Answers waits; default: acked at once. */
-  waitSync: (revision: number, timeoutMs: number, signal?: AbortSignal) => Promise<Sync>;
+  waitSync: (revision: number, timeoutMs: number, signal?: AbortSignal, quorumPercent?: number) => Promise<Sync>;
   nodes: readonly NodeView[];
 }
 
 export interface ApiUnderTest {
   readonly api: Api;
   readonly store: Store;
+  readonly snapshots: Snapshots;
   readonly databaseUrl: string;
   readonly fleet: FleetStub;
   readonly readiness: { ready: boolean; revision: number; waitingFor: string[] };
@@ -40,6 +44,8 @@ export interface ApiUnderTestOptions {
   readonly limits?: Partial<ApiLimits>;
   readonly connectTimeoutMs?: number;
   readonly queryTimeoutMs?: number;
+  /** Follow the revisions as a replica does, so that writes can be planned. */
+  readonly plans?: boolean;
 }
 
 export async function startApi(options: ApiUnderTestOptions = {}): Promise<ApiUnderTest> {
@@ -57,11 +63,15 @@ export async function startApi(options: ApiUnderTestOptions = {}): Promise<ApiUn
     metrics: createMetrics(),
   });
   const fleet: FleetStub = { waitSync: async (revision) => synced(revision, "acked"), nodes: [] };
+  const metrics = createMetrics();
+  const follower = createFollower({ store, pollMs: 20, removalGraceMs: 1, log, metrics });
+  if (options.plans) await follower.start(new AbortController().signal);
   const readiness = { ready: true, revision: 0, waitingFor: [] as string[] };
   const server = await createServer({
     store,
     fleet: {
-      waitSync: (revision, timeoutMs, signal) => fleet.waitSync(revision, timeoutMs, signal),
+      waitSync: (revision, timeoutMs, signal, quorumPercent) => fleet.waitSync(revision, timeoutMs, signal, quorumPercent),
+      lookSync: (revision) => fleet.waitSync(revision, 0),
       nodes: async (filter = {}) => {
         const found = fleet.nodes.filter(
           (node) => (filter.gateway === undefined || node.gateway === filter.gateway) && node.id > (filter.after ?? ""),
@@ -70,8 +80,9 @@ export async function startApi(options: ApiUnderTestOptions = {}): Promise<ApiUn
       },
       node: async (id) => fleet.nodes.find((node) => node.id === id),
     },
+    planner: new Planner({ snapshots: follower.snapshots, fleet: { countNodes: async () => new Map([["edge", 2]]) } }),
     ready: () => readiness,
-    metrics: createMetrics(),
+    metrics,
     log,
     ...(options.limits ? { limits: options.limits } : {}),
   });
@@ -79,11 +90,13 @@ export async function startApi(options: ApiUnderTestOptions = {}): Promise<ApiUn
   return {
     api: createApi(`http://127.0.0.1:${port}`),
     store,
+    snapshots: follower.snapshots,
     databaseUrl,
     fleet,
     readiness,
     async close() {
       await server.close();
+      await follower.close();
       await store.close();
     },
   };

@@ -77,7 +77,7 @@ test("every mutating call waits", async () => {
     ["DELETE", "/v1/clusters/all"],
   ];
   for (const [method, path, body] of calls) {
-    const answer = await it.api.call(method, `${path}?wait=acked`, body);
+    const answer = await it.api.call(method, `${path}?wait=acked&override=emptied`, body);
     const { revision } = answer.body as { revision: number };
     expect([method, path, answer.status, answer.body]).toMatchObject([
       method,

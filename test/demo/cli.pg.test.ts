@@ -71,7 +71,7 @@ gateways: [edge]
 `;
 
 beforeAll(async () => {
-  under = await startApi();
+  under = await startApi({ plans: true });
   folder = await mkdtemp(join(tmpdir(), "chancery-cli-"));
 });
 afterAll(async () => {
@@ -81,19 +81,22 @@ afterAll(async () => {
 
 const done = (out: string) => out.split("\n").filter((line) => /^(cluster|endpoint|listener|route) /.test(line));
 
-test("apply creates what a file says, in an order that works, and a second time changes nothing", async () => {
+test("apply creates what a file says, all in one revision, and a second time changes nothing", async () => {
   const path = await file("shop.yaml", shop);
   const first = await chancery("apply", "-f", path, ...at());
   expect(first).toMatchObject({ code: 0, error: "" });
   expect(done(first.out)).toEqual([
-    "cluster checkout-v1: applied (revision 1)",
-    "cluster checkout-v2: applied (revision 2)",
-    "listener web: applied (revision 3)",
-    "route checkout: applied (revision 4)",
+    "cluster checkout-v1: created",
+    "cluster checkout-v2: created",
+    "endpoint checkout-v1/10.0.0.7:8080: created",
+    "listener web: created",
+    "route checkout: created",
   ]);
+  expect(first.out).toContain("\nrevision 1\n");
+  expect(first.out).toContain(`  note: ${path}:7:1: cluster checkout-v1: healthChecks: no health check`);
   const second = await chancery("apply", "-f", path, ...at());
   expect(done(second.out).every((line) => line.endsWith(": unchanged"))).toBe(true);
-  const { author } = (await under.store.read.revision(4)) ?? {};
+  const { author } = (await under.store.read.revision(1)) ?? {};
   expect(author).toBe("Ada Lovelace");
 });
 
@@ -103,7 +106,8 @@ test("a list of endpoints in a cluster's document is the whole set, also of a cl
   expect((await chancery("get", "endpoints", "checkout-v1", ...at())).out).toMatch(/^ENDPOINT .*\n\[fd00::8\]:80 [^\n]*yes\n$/);
 });
 
-test("refusals are told at their places in the file, all of a kind at once; what builds on them is not sent", async () => {
+test("refusals are told at their places in the file, all at once, and nothing is changed", async () => {
+  const before = await under.store.head();
   const path = await file(
     "broken.yaml",
     `kind: cluster
@@ -115,11 +119,8 @@ kind: cluster
 name: two
 endpoints: [{ address: 10.0.0.7 }]
 ---
-kind: route
+kind: cluster
 name: three
-protocol: http
-listeners: [web]
-backends: [{ cluster: one }]
 `,
   );
   const { out, error, code } = await chancery("apply", "-f", path, ...at());
@@ -127,8 +128,60 @@ backends: [{ cluster: one }]
   expect(out).toContain(`${path}:3:1: cluster one: connectTimeoutMs: `);
   expect(out).toContain(`${path}:4:1: cluster one: protocol: `);
   expect(out).toContain(`${path}:8:13: cluster two: endpoints.0.port: `);
-  expect(out).toContain("Not sent, because of the above: route three");
-  expect(error).toBe("2 of 3 objects refused.\n");
+  expect(error).toBe("Refused; nothing was changed.\n");
+  expect(await under.store.head()).toEqual(before);
+});
+
+test("what the files do not fit to is told at its place too", async () => {
+  const path = await file(
+    "unfit.yaml",
+    "kind: route\nname: lost\nprotocol: http\nlisteners: [web, nowhere]\nbackends: [{ cluster: nothing }]\n---\nkind: cluster\nname: fine\n",
+  );
+  const { out, code } = await chancery("apply", "-f", path, ...at());
+  expect(code).toBe(1);
+  expect(out).toContain(`${path}:4:18: route lost: listeners.1: there is no listener nowhere`);
+  expect(out).toContain(`${path}:5:14: route lost: backends.0.cluster: there is no cluster nothing`);
+  expect((await chancery("get", "cluster", "fine", ...at())).code).toBe(1);
+});
+
+test("diff shows what apply would do, and does nothing", async () => {
+  const path = await file(
+    "diff.yaml",
+    "kind: cluster\nname: checkout-v1\nconnectTimeoutMs: 7\n---\nkind: listener\nname: web\nprotocol: http\nport: 10001\ngateways: [edge]\n---\nkind: cluster\nname: new\n",
+  );
+  const before = await under.store.head();
+  const { out, code } = await chancery("diff", "-f", path, ...at());
+  expect(code).toBe(0);
+  expect(out.split("\n").slice(0, 9)).toEqual([
+    "cluster checkout-v1: updated",
+    "  /connectTimeoutMs: 5000 → 7",
+    "cluster new: created",
+    "listener web: updated",
+    "  /port: 10000 → 10001",
+    "gateway edge, 2 Envoys connected",
+    "  cluster checkout-v1: changed",
+    "  listener web: changed",
+    "  listener web drains: its connections are closed",
+  ]);
+  expect((await chancery("diff", "-f", path, "--exit-code", ...at())).code).toBe(1);
+  expect(JSON.parse((await chancery("diff", "-f", path, "-o", "json", ...at())).out)).toMatchObject({
+    revision: null,
+    changed: true,
+  });
+  expect(await under.store.head()).toEqual(before);
+  const web = await file("web.yaml", shop.slice(shop.lastIndexOf("---") + 4));
+  const same = await chancery("diff", "-f", web, "--exit-code", ...at());
+  expect([same.code, same.out.split("\n")[0]]).toEqual([0, "nothing to change"]);
+});
+
+test("--prune deletes what the set's files no longer hold, and leaves the rest alone", async () => {
+  const files = (...names: string[]) => file("set.yaml", names.map((name) => `kind: cluster\nname: ${name}\n`).join("---\n"));
+  await chancery("apply", "-f", await files("keep", "drop"), "--set", "team", ...at());
+  const shown = await chancery("diff", "-f", await files("keep"), "--set", "team", "--prune", ...at());
+  expect(shown.out.split("\n").filter((line) => !line.includes("note:"))).toEqual(["cluster drop: deleted", ""]);
+  const pruned = await chancery("apply", "-f", await files("keep"), "--set", "team", "--prune", ...at());
+  expect(done(pruned.out)).toEqual(["cluster keep: unchanged", "cluster drop: deleted"]);
+  expect((await chancery("get", "clusters", ...at())).out).toContain("checkout-v1");
 });
 
 test("a file that can't be read, or is wrong, is a wrong use, and nothing is sent", async () => {

@@ -1,7 +1,7 @@
 // No two writers, however they meet, leave a route that names a cluster or a listener which is not there (DESIGN §4).
 import { beforeAll, expect, test } from "vitest";
 import { AppError } from "../../src/errors.js";
-import type { Store } from "../../src/store/store.js";
+import type { Store, WriteTx } from "../../src/store/store.js";
 import { freshDatabase, sql, type TestDatabase } from "../support/postgres.js";
 import { author, cluster, endpoint, listener, openStore, route } from "./samples.js";
 
@@ -48,13 +48,15 @@ test("what a route names can't be deleted, and the error names the routes", asyn
     const refused = store.write(author, (tx) => tx.delete(kind, "used"));
     await expect(refused).rejects.toMatchObject({ code: "in_use", facts: { kind, name: "used", routes: ["one", "two"] } });
   }
-  await store.write(author, async (tx) => {
+  const takesAll = { overrides: ["emptied"] } as const;
+  const removeAll = async (tx: WriteTx): Promise<void> => {
     expect((await tx.routesOfCluster("used")).map(({ object }) => object.name)).toEqual(["one", "two"]);
     expect((await tx.routesOfListener("used")).map(({ object }) => object.name)).toEqual(["one", "two"]);
     await tx.deleteAll("route", ["one", "two"]);
     await tx.delete("cluster", "used");
     await tx.delete("listener", "used");
-  });
+  };
+  await store.write(author, removeAll, takesAll);
 });
 
 test("a route or an endpoint that names what is not there is invalid_reference, also when the work did not look", async () => {

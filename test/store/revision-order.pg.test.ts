@@ -96,7 +96,10 @@ test("the same race on numbers taken from a sequence loses revisions: the test a
       const { rows } = await client.query<{ n: string }>("select nextval('early_number') as n");
       await think();
       const n = Number(rows[0]?.n);
-      await client.query("insert into revisions values ($1, $2, 'ada', '', null, now(), 0, 0, 0, 0)", [n, randomUUID()]);
+      await client.query("insert into revisions values ($1, $2, 'ada', '', null, now(), 0, 0, 0, 0, '{}', '', '', '')", [
+        n,
+        randomUUID(),
+      ]);
       await think();
       await client.query("commit");
       return n;

@@ -50,6 +50,8 @@ test("a write that changes nothing makes no revision and leaves the object's own
   expect(await store.write(author, (tx) => tx.put("cluster", cluster("still")))).toEqual({
     value: "unchanged",
     committed: undefined,
+    changes: [],
+    replayed: false,
   });
   const roundTrip = await store.write(author, async (tx) => {
     await tx.put("cluster", cluster("still", { connectTimeoutMs: 1 }));

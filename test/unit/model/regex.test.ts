@@ -15,6 +15,9 @@ test.each([
   ["(?i)[a-z]{1,60}", 123],
   ["\\W{1,25}", 153],
   ["[[:alnum:]_-]{1,30}", 153],
+  ["(?:(?:(?:by)+)*?){5,20}", 119],
+  ["(?:(c|(?i)k)){5,20}", 119],
+  ["(?:y{0,7}(?:/+?){0,7}){1,40}", 1763],
 ])("%s is too large by Envoy's own count of %i", (pattern, size) => {
   expect(regexFault(pattern)).toContain(`has ${size} instructions`);
 });
@@ -23,6 +26,8 @@ test.each([
   "[a-z]{1,40}",
   "a{90}",
   "[^/]{1,20}",
+  "\\x{ff}",
+  "\\\\x{50}",
   "\\p{L}+",
   "[a-fA-F0-9]{40}",
   "^/u/(\\d+)/(.*)$",
@@ -41,6 +46,22 @@ test.each([
   ["", "1–1000"],
   ["a".repeat(1001), "1–1000"],
   ["é", "ASCII"],
+  ["\\x{100}", "bytes"],
+  ["[\\x{0}-\\x{10ffff}]", "\\x{10ffff}"],
 ])("%j is refused, and the text says why", (pattern, why) => {
   expect(regexFault(pattern)).toContain(why);
+});
+
+test("the largest regexes are judged within milliseconds", () => {
+  for (const pattern of [
+    "(a?){1000}",
+    "(?:(a?b?c?){0,30}){0,33}",
+    "(?:a|b|){1000}",
+    `${"(?:x?|y)*".repeat(100)}`,
+    "(?:|){1000}",
+  ]) {
+    const startedAt = performance.now();
+    regexFault(pattern);
+    expect(performance.now() - startedAt, pattern).toBeLessThan(400);
+  }
 });

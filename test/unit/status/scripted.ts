@@ -52,7 +52,16 @@ export class ManualClock implements Clock {
 export class MemoryStore implements StatusStore {
   down = false;
   /** Calls by name. */
-  readonly calls = { heartbeat: 0, liveReplicas: 0, saveNodes: 0, saveSync: 0, readSync: 0, nodes: 0, removeReplica: 0 };
+  readonly calls = {
+    heartbeat: 0,
+    liveReplicas: 0,
+    saveNodes: 0,
+    saveSync: 0,
+    readSync: 0,
+    nodes: 0,
+    countNodes: 0,
+    removeReplica: 0,
+  };
   /** Rows given to saveNodes and saveSync. */
   rowsWritten = 0;
   readonly replicas = new Map<string, { revision: Revision; until: number }>();
@@ -112,6 +121,14 @@ export class MemoryStore implements StatusStore {
       .map((row) => ({ ...row, connected: row.connected && this.#isLive(row.replica) }))
       .sort((a, b) => (a.id < b.id ? -1 : 1))
       .slice(0, limit);
+  }
+  async countNodes(gateways: readonly string[], except: string): Promise<ReadonlyMap<string, number>> {
+    this.#called("countNodes");
+    const counts = new Map<string, number>();
+    for (const { gateway, replica, connected } of this.nodeRows.values())
+      if (gateways.includes(gateway) && replica !== except && connected && this.#isLive(replica))
+        counts.set(gateway, (counts.get(gateway) ?? 0) + 1);
+    return counts;
   }
   async removeReplica(id: string): Promise<void> {
     this.#called("removeReplica");

@@ -1,8 +1,9 @@
 // Promises to a caller who waits for Envoys, over several replicas that share a store in memory. Time is moved by hand.
 // "Mutant" comments name the fault that the test is there to catch; each was tried and made its test fail.
 import { beforeEach, describe, expect, test } from "vitest";
+import type { GatewaySync } from "../../../src/model/node.js";
 import type { Fleet } from "../../../src/status/fleet.js";
-import type { Sync } from "../../../src/status/sync.js";
+import { mergeSync, type Sync } from "../../../src/status/sync.js";
 import { createWorld, type World } from "./scripted.js";
 
 let world: World;
@@ -237,4 +238,61 @@ describe.each([
     await world.clock.advance(250);
     expect(after.answer).toMatchObject({ state: "acked" });
   });
+});
+
+describe("a quorum", () => {
+  const sync = (total: number, acked: number, refusing: number): GatewaySync => ({
+    total,
+    acked,
+    refused: Array.from({ length: refusing }, (_, at) => ({ node: `e${at}`, type: "cluster", resource: "a", detail: "no" })),
+    lagging: [],
+    gone: [],
+  });
+  const known = { known: true, behind: [] };
+  const stateOf = (parts: Readonly<Record<string, GatewaySync>>, percent: number): Sync["state"] =>
+    mergeSync(11, Object.entries(parts), known, percent).state;
+
+  test("is enough when each gateway has it, rounded up", () => {
+    // Mutant: the quorum of all gateways together, or rounded down.
+    expect(stateOf({ edge: sync(10, 9, 0) }, 90)).toBe("acked");
+    expect(stateOf({ edge: sync(11, 9, 0) }, 90)).toBe("pending");
+    expect(stateOf({ edge: sync(100, 100, 0), inner: sync(2, 1, 0) }, 90)).toBe("pending");
+    expect(stateOf({ edge: sync(3, 1, 0) }, 1)).toBe("acked");
+    expect(stateOf({ edge: sync(3, 0, 0) }, 1)).toBe("pending");
+  });
+
+  test("stands refusals as long as it can come about, and is refused as soon as it can't", () => {
+    expect(stateOf({ edge: sync(10, 9, 1) }, 90)).toBe("acked");
+    expect(stateOf({ edge: sync(10, 5, 1) }, 90)).toBe("pending");
+    expect(stateOf({ edge: sync(10, 5, 2) }, 90)).toBe("refused");
+    expect(stateOf({ edge: sync(10, 9, 1) }, 100)).toBe("refused");
+    const twice = { ...sync(10, 9, 1), refused: [...sync(10, 9, 1).refused, ...sync(10, 9, 1).refused] };
+    expect(stateOf({ edge: twice }, 90)).toBe("acked"); // One Envoy that refuses two resources is one Envoy.
+  });
+
+  test("counts nothing while a replica has not loaded the revision", () => {
+    expect(mergeSync(11, [["edge", sync(1, 1, 0)]], { known: true, behind: ["b"] }, 50).state).toBe("pending");
+  });
+
+  test("ends a wait of the fleet before the last Envoy has it", async () => {
+    const fleet = await world.replica("a");
+    const [one, two] = [world.stream(fleet, "e1"), world.stream(fleet, "e2")];
+    for (const stream of [one, two]) stream.ack(10);
+    world.feed.revision(11, ["cluster/a"]);
+    fleet.published(11);
+    const half = fleet.waitSync(11, 10_000, undefined, 50);
+    const all = waiting(fleet, 11);
+    one.ack(11);
+    await world.clock.advance(1_000);
+    expect(await half).toMatchObject({ state: "acked", gateways: { edge: { total: 2, acked: 1, lagging: ["e2"] } } });
+    expect(all.answer).toBeUndefined();
+  });
+});
+
+test("Envoys are counted once over all replicas", async () => {
+  const [a, b] = [await world.replica("a"), await world.replica("b")];
+  world.stream(a, "e1").ack(10);
+  world.stream(b, "e2").ack(10);
+  await world.clock.advance(500);
+  expect(await a.countNodes(["edge", "none"])).toEqual(new Map([["edge", 2]]));
 });

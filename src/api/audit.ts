@@ -1,0 +1,57 @@
+// GET /v1/audit: whether the history is what was written. In: where to begin, and the hash that is known of it. Out: how far it holds,
+// and where it does not. A page a call, so that a long history is no long request. `chancery audit verify` reads all of them.
+import { Type } from "typebox";
+import { firstMark } from "../store/store.js";
+import { answering, readAnswers } from "./answers.js";
+import type { Api, ApiContext } from "./context.js";
+import { integer, object } from "./fields.js";
+
+const standardLimit = 1_000;
+const query = object({
+  after: Type.Optional(integer(0, Number.MAX_SAFE_INTEGER, "Begin after this revision, whose hash is `hash`.", 0)),
+  hash: Type.Optional(
+    Type.String({
+      pattern: "^[0-9a-f]{64}$",
+      description:
+        "The hash that revision `after` must have. Default: with `after` 0, that of nothing; else the one that is there.",
+    }),
+  ),
+  limit: Type.Optional(integer(1, 1_000, "Revisions to verify.", standardLimit)),
+});
+
+const mark = Type.Object({ revision: Type.Integer(), hash: Type.String() });
+const auditShown = Type.Object({
+  verified: Type.Integer({ description: "Revisions that are as they were written, of this page." }),
+  mark: Type.Object(mark.properties, {
+    description: "Where the chain stands after them. Keep it elsewhere, and verify against it later.",
+  }),
+  head: Type.Integer({ description: "The newest revision." }),
+  break: Type.Optional(
+    Type.Object(
+      {
+        revision: Type.Integer(),
+        kind: Type.Unsafe<string>({ type: "string", enum: ["edited", "missing", "unlinked", "other"] }),
+        detail: Type.String(),
+      },
+      { description: "The first place where the history is not what was written." },
+    ),
+  ),
+  next: Type.Optional(mark),
+});
+
+/** Adds GET /v1/audit. */
+export function auditCalls(api: Api, { store }: ApiContext): void {
+  api.get("/v1/audit", {
+    schema: answering(readAnswers(auditShown), {
+      summary: "Verify that the history is what was written: nothing edited, deleted or moved",
+      tags: ["revisions"],
+      querystring: query,
+    }),
+    handler: async ({ query: { after = 0, hash, limit = standardLimit } }) => {
+      const known = hash ?? (after === 0 ? firstMark.hash : (await store.read.revision(after))?.hash);
+      const answer = await store.history.audit({ revision: after, hash: known ?? firstMark.hash }, limit);
+      const isMore = answer.break === undefined && answer.mark.revision < answer.head;
+      return { ...answer, ...(isMore ? { next: answer.mark } : {}) };
+    },
+  });
+}

@@ -1,0 +1,77 @@
+// A write that a real Envoy has agreed to before it is committed. In: the write, and where its changes are looked at. Out: its result.
+// The Envoy is asked between two runs of the write, not within one: others would wait for its locks meanwhile. The first run is
+// rolled back once its changes are known; the second one commits if it comes to the same. Called by writes.ts.
+import { createHash } from "node:crypto";
+import { AppError } from "../errors.js";
+import type { Change } from "../model/revision.js";
+import type { Validator, Verdict } from "../plan/validate.js";
+
+/** Other writers may make the changes come out differently each time; then the write is given up. */
+const maxRuns = 5;
+
+/** Thrown out of a write whose changes nobody has judged yet. */
+class Unjudged extends Error {
+  constructor(
+    readonly changes: readonly Change[],
+    readonly key: string,
+  ) {
+    super("these changes have not been judged yet");
+  }
+}
+
+/**
+ * Runs `write` and hands it `check`, to be called at the end of its transaction's work with what that came to.
+ * @throws refused_by_validation, validation_unavailable (only where a verdict is required), write_contention, and what `write` throws
+ */
+export async function validated<T>(
+  validator: Pick<Validator, "isAsked" | "isRequired" | "judge"> | undefined,
+  write: (check: (changes: readonly Change[]) => void) => Promise<T>,
+): Promise<T> {
+  if (!validator?.isAsked) return write(() => {});
+  const judged = new Set<string>();
+  const check = (changes: readonly Change[]): void => {
+    if (changes.length === 0) return;
+    const key = keyOf(changes);
+    if (!judged.has(key)) throw new Unjudged(changes, key);
+  };
+  for (let run = 1; run <= maxRuns; run++) {
+    try {
+      return await write(check);
+    } catch (error) {
+      if (!(error instanceof Unjudged)) throw error;
+      assertPasses(await validator.judge(error.changes), validator.isRequired);
+      judged.add(error.key);
+    }
+  }
+  throw new AppError("write_contention", { detail: "other writers change the same objects all the time" });
+}
+
+function assertPasses(verdict: Verdict, isRequired: boolean): void {
+  switch (verdict.kind) {
+    case "passed":
+      return;
+    case "refused":
+      throw refusedByValidation(verdict);
+    case "off":
+      if (isRequired) throw new AppError("validation_unavailable", { reason: "off" });
+      return;
+    case "unknown":
+      if (isRequired) throw new AppError("validation_unavailable", { reason: verdict.reason, detail: verdict.detail });
+  }
+}
+
+function refusedByValidation({ detail, object }: Extract<Verdict, { readonly kind: "refused" }>): AppError {
+  const where = object ? `${object.kind} ${object.name}: ` : "";
+  return new AppError("refused_by_validation", {
+    detail: `Envoy refuses ${where}${detail}`,
+    envoy: detail,
+    ...(object ? { object } : {}),
+  });
+}
+
+/** The same changes, whatever was there before them. */
+function keyOf(changes: readonly Change[]): string {
+  const hash = createHash("sha256");
+  for (const { kind, name, after } of changes) hash.update(JSON.stringify([kind, name, after ?? null]));
+  return hash.digest("hex");
+}
