@@ -9,7 +9,7 @@ import { backOffMs, type Clock } from "../telemetry/clock.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { mergeSync, type Sync } from "./sync.js";
-import type { Tracker } from "./tracker.js";
+import { revisionsBeforeLoad, type Tracker } from "./tracker.js";
 
 /** Where a wait looks, and how many there may be. */
 export interface WaitsOptions {
@@ -35,6 +35,8 @@ interface Remote {
   readonly askedAt: number;
   readonly behind: readonly string[];
   readonly rows: readonly (readonly [string, GatewaySync])[];
+  /** Some replica said nothing: it has no Envoy that the revision concerns, or it does not follow the revision any more. */
+  readonly isSilent: boolean;
 }
 
 interface Wait {
@@ -101,7 +103,10 @@ export class Waits {
     });
   }
 
-  /** How far the revision is now, on all replicas: one look, without a wait. With the database away nothing is known of the others. */
+  /**
+   * How far the revision is now, on all replicas: one look, without a wait. What can't be known of the others is not claimed: with the
+   * database away, or of a revision that is so old that a replica which says nothing may have forgotten it.
+   */
   async look(revision: Revision): Promise<Sync> {
     const { log, replica, store, tracker } = this.options;
     const remote = await otherReplicas(store, replica)
@@ -110,8 +115,12 @@ export class Waits {
         log.warn({ err: error, revision }, "what Envoys on other replicas have can't be read");
         return undefined;
       });
-    const behind = [...(tracker.published < revision ? [replica] : []), ...(remote?.behind ?? [])];
-    return mergeSync(revision, [...tracker.sync(revision), ...(remote?.rows ?? [])], { known: remote !== undefined, behind });
+    const mayBeForgotten = remote?.isSilent === true && tracker.published - revision >= revisionsBeforeLoad;
+    const others = {
+      known: remote !== undefined && !mayBeForgotten,
+      behind: [...(tracker.published < revision ? [replica] : []), ...(remote?.behind ?? [])],
+    };
+    return mergeSync(revision, [...tracker.sync(revision), ...(remote?.rows ?? [])], others);
   }
 
   /** Something changed on this replica. Cheap: many changes in one turn are looked at once. */
@@ -221,5 +230,6 @@ async function askOthers(
 ): Promise<Omit<Remote, "askedAt">> {
   const behind = others.filter((other) => other.revision < revision).map(({ id }) => id);
   const rows = others.length > 0 ? (await store.readSync(revision)).filter((row) => row.replica !== replica) : [];
-  return { behind, rows: rows.map(({ gateway, sync }) => [gateway, sync] as const) };
+  const isSilent = others.some(({ id }) => !rows.some((row) => row.replica === id));
+  return { behind, rows: rows.map(({ gateway, sync }) => [gateway, sync] as const), isSilent };
 }

@@ -33,18 +33,22 @@ interface DifferenceRow extends Record<string, unknown> {
 export type Query = <Row extends Record<string, unknown>>(text: string, values: readonly unknown[]) => Promise<Row[]>;
 
 // The first change after the earlier revision says what was there; the last one up to the later revision what is there then. An object
-// is changed once per revision at most.
+// is changed once per revision at most. Laterals with a limit, so that both are looked up by index: two sets joined by kind and name
+// were compared each with each where the estimates were off (1,500 changes of 700 objects: 100 ms, so: 9–15 ms; 100,000 revisions of
+// 20,000 objects: 0.6–0.7 s).
 const differencesQuery = `
-  with first as (
-    select distinct on (kind, name) kind, name, before from changes
-     where space = $1 and revision > $2 and revision <= $3 order by kind, name, revision
-  ), last as (
-    select distinct on (kind, name) kind, name, after from changes
-     where space = $1 and revision > $2 and revision <= $3 order by kind, name, revision desc
+  with ends as materialized (
+    select kind, name, min(revision) as earliest, max(revision) as latest from changes
+     where space = $1 and revision > $2 and revision <= $3 group by kind, name
   )
-  select kind, name, before, after from first join last using (kind, name)
-   where before is distinct from after and (kind, name) > ($4, $5)
-   order by kind, name limit $6`;
+  select ends.kind, ends.name, first.before, last.after
+    from ends
+   cross join lateral (select before from changes as change
+     where change.space = $1 and change.kind = ends.kind and change.name = ends.name and change.revision = ends.earliest limit 1) as first
+   cross join lateral (select after from changes as change
+     where change.space = $1 and change.kind = ends.kind and change.name = ends.name and change.revision = ends.latest limit 1) as last
+   where first.before is distinct from last.after and (ends.kind, ends.name) > ($4, $5)
+   order by ends.kind, ends.name limit $6`;
 
 /** Sorted by kind and name. `before` is the object at `from`, `after` at `to`. Kinds that this binary does not know are left out. */
 export async function readDifferences(

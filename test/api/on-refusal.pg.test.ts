@@ -256,6 +256,11 @@ test("a caller who hangs up gets his rollback all the same", async () => {
     if (revision !== from + 1) return synced(revision, "acked");
     hangUp.abort();
     await told;
+    // The server needs a moment to see that he is gone; what must not follow from it is that the wait ends.
+    await Promise.race([
+      new Promise((end) => signal?.addEventListener("abort", end)),
+      new Promise((end) => setTimeout(end, 300)),
+    ]);
     return signal?.aborted ? synced(revision, "pending") : refusing(revision);
   };
   await fetch(`${it.api.url}/v1/clusters/gone-a${rollback}`, {

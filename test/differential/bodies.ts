@@ -186,6 +186,15 @@ const httpRoute = (name: string, listeners: readonly string[], clusters: readonl
       }),
     )
     .map(([action, base]) => ({ ...base, ...action }));
+/** A route with nothing in it but one regex: it is the regex that decides whether it is taken. */
+const regexRoute = (name: string, listener: string, to: string) =>
+  regex.map((path) => ({
+    name,
+    protocol: "http",
+    listeners: [listener],
+    backends: [{ cluster: to }],
+    match: { path: { regex: path } },
+  }));
 const tcpRoute = (name: string, listener: string, sni: fc.Arbitrary<string[]>, clusters: readonly string[]) =>
   fc.record({
     name: fc.constant(name),
@@ -241,6 +250,7 @@ export function configuration(prefixed: string, { addresses, port }: Places, gat
     ["listener", listener("tls", 3, "tls")],
     ["listener", listener("udp", 4, "udp")],
     ...[1, 2, 3, 4].map((at) => ["route", httpRoute(named(`r${at}`), [named("web"), named("web2")], http)] as const),
+    ...[1, 2, 3].map((at) => ["route", regexRoute(named(`x${at}`), named("web"), named("h1"))] as const),
     ["route", tcpRoute(named("tcp-route"), named("tcp"), fc.constant([]), [...streams, ...http])],
     ["route", tcpRoute(named("sni-a"), named("tls"), fc.uniqueArray(host, { minLength: 1, maxLength: 3 }), streams)],
     ["route", tcpRoute(named("sni-b"), named("tls"), fc.uniqueArray(host, { maxLength: 2 }), streams)],

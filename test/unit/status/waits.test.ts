@@ -145,6 +145,55 @@ describe("one replica", () => {
   });
 });
 
+describe("a look, without a wait", () => {
+  test("adds up all replicas at once, and ends whatever the Envoys do", async () => {
+    // Mutant: the others are not asked; a replica that has not loaded the revision is not named.
+    const [a, b, c] = [await world.replica("a"), await world.replica("b"), await world.replica("c")];
+    const [one, two] = [world.stream(a, "e1"), world.stream(b, "e2")];
+    for (const stream of [one, two]) stream.ack(10);
+    world.feed.revision(11, ["cluster/a"]);
+    for (const fleet of [a, b]) fleet.published(11);
+    one.ack(11);
+    await world.clock.advance(5_000);
+    expect(await a.lookSync(11)).toMatchObject({
+      state: "pending",
+      gateways: { edge: { total: 2, acked: 1, lagging: ["e2"] } },
+      replicasBehind: ["c"],
+    });
+    c.published(11);
+    two.ack(11);
+    await world.clock.advance(5_000);
+    expect(await a.lookSync(11)).toMatchObject({
+      state: "acked",
+      gateways: { edge: { total: 2, acked: 2 } },
+      replicasBehind: [],
+    });
+  });
+
+  test("claims nothing of others with the database away, nor of what they may have forgotten", async () => {
+    // Mutant: a replica without a row has nothing to say, whatever the revision's age.
+    const [a, b] = [await world.replica("a", { loaded: 500 }), await world.replica("b", { loaded: 500 })];
+    world.stream(a, "e1").ack(500);
+    world.stream(b, "e2").ack(500);
+    await world.clock.advance(5_000);
+    expect(await a.lookSync(100)).toMatchObject({ state: "pending", gateways: { edge: { acked: 1 } }, replicasBehind: [""] });
+    expect(await a.lookSync(500)).toMatchObject({ state: "acked", gateways: { edge: { acked: 2 } } });
+    world.store.down = true;
+    expect(await a.lookSync(500)).toMatchObject({ state: "pending", replicasBehind: [""] });
+  });
+
+  test("of an old revision tells, for a replica that is alone, who has everything up to it", async () => {
+    const a = await world.replica("a", { loaded: 500 });
+    world.stream(a, "e1").ack(500);
+    world.stream(a, "e2").ack(90);
+    expect(await a.lookSync(100)).toMatchObject({
+      state: "pending",
+      gateways: { edge: { total: 2, acked: 1, lagging: ["e2"] } },
+    });
+    expect(await a.lookSync(90)).toMatchObject({ state: "acked", gateways: { edge: { acked: 2 } } });
+  });
+});
+
 describe.each([
   { name: "with hints", hints: true },
   { name: "without hints", hints: false },
