@@ -206,9 +206,11 @@ function aborted(signal: AbortSignal): Promise<void> {
  * @throws Error with the end of a log when a part can't be started; what was started before is stopped
  */
 export async function runDemo(options: DemoOptions, say: Say, stop: AbortSignal): Promise<void> {
-  const faults = await portFaults(wantedPorts(options));
+  const wanted = wantedPorts(options);
+  const faults = await portFaults(wanted);
   if (faults.length > 0) {
-    throw new CommandError(exitCodes.failed, `Nothing was started:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
+    const again = faults.length === wanted.length ? "\nIs the demo running already? All of its ports are taken." : "";
+    throw new CommandError(exitCodes.failed, `Nothing was started:\n${faults.map((fault) => `  ${fault}`).join("\n")}${again}`);
   }
   const keeper = startKeeper();
   const access = { url: `http://${toText(options.api)}`, author: "demo" };

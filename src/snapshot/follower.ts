@@ -231,7 +231,12 @@ class RevisionFollower implements Follower {
       // Told once, and again when it becomes another one: first no answer, then a schema that is too old.
       const trouble = reasonOf(error);
       if (trouble !== this.#trouble)
-        this.options.log.error(failureFacts(error), "can't read from the database; Envoys keep what they have");
+        this.options.log.error(
+          failureFacts(error),
+          this.snapshots.state
+            ? "can't read from the database; Envoys keep what they have"
+            : "can't load from the database; it is tried again, and no Envoy is served until it answers",
+        );
       this.#trouble = trouble;
       this.#connected = false;
       this.#failures += 1;

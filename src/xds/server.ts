@@ -6,6 +6,7 @@ import {
   type ServerDuplexStream,
   type ServerReadableStream,
   type sendUnaryData,
+  setLogger,
   status,
 } from "@grpc/grpc-js";
 import type { StreamKind } from "../model/node.js";
@@ -45,6 +46,9 @@ const maxRememberedNodes = 10_000;
 const turnAwayLogMs = 10_000;
 
 export function createXdsServer(options: XdsServerOptions): XdsServer {
+  // By itself gRPC writes bare lines to stderr. What matters of it comes as an error, too. The logger is one for the whole process.
+  const toLog = (...words: unknown[]): void => options.log.debug({ words: words.map(String).join(" ") }, "gRPC says");
+  setLogger({ error: toLog, info: toLog, debug: toLog });
   return new GrpcXdsServer(options);
 }
 

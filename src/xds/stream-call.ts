@@ -318,7 +318,10 @@ export class StreamCall implements FrameSink {
       step();
     } catch (error) {
       const isTheirs = error instanceof RangeError;
-      this.context.log[isTheirs ? "warn" : "error"]({ node: this.#stream?.node.id ?? "", err: error }, "a stream failed");
+      const node = this.#stream?.node.id ?? "";
+      if (isTheirs)
+        this.context.log.warn({ node, peer: this.call.getPeer(), reason: error.message }, "a request could not be read");
+      else this.context.log.error({ node, err: error }, "a stream failed");
       this.#end(
         "error",
         isTheirs ? status.INVALID_ARGUMENT : status.INTERNAL,

@@ -7,6 +7,7 @@ import { foreignKeys, listSettings } from "../../src/config-table.js";
 import { errorCodes } from "../../src/errors.js";
 import { lintCodes } from "../../src/model/lint.js";
 import { problemCodes } from "../../src/model/problem-codes.js";
+import { metricTable } from "../../src/telemetry/metrics.js";
 import { keptPaths, readKept, top, typeScriptFiles } from "./source-tree.js";
 
 /** The first code in a table row, and the code of a heading: what the page describes. */
@@ -73,6 +74,15 @@ test("docs/configuration.md gives each setting's default and bound as the progra
     return !row.includes(setting.shown) || !row.includes(setting.bound);
   });
   expect(wrong.map(({ setting }) => `${setting.key}: ${setting.shown}; ${setting.bound}`)).toEqual([]);
+});
+
+test("the metrics that docs/operations.md names are in the table", () => {
+  const section = /Metrics worth an alert[\s\S]*?(?=\n## )/.exec(doc("docs/operations.md"))?.[0] ?? "";
+  const named = [...section.matchAll(/`([a-z]+_[a-z_]+)(?:\{[^`]*\})?`/g)]
+    .map((match) => match[1] ?? "")
+    .filter((name) => name !== "chancery_");
+  expect(named.length).toBeGreaterThan(5);
+  expect(named.filter((name) => !Object.hasOwn(metricTable, name))).toEqual([]);
 });
 
 test("decision records have numbers of their own", () => {
