@@ -9,6 +9,16 @@ import { diffDocuments, type PlanOutput, planOutputs } from "./diff.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { readPaths } from "./files.js";
 import { get, nodes, type Output, outputs } from "./get.js";
+import {
+  type HistoryOutput,
+  historyOutputs,
+  listRevisions,
+  rollBack,
+  showRevision,
+  toAnchor,
+  toRevision,
+  verifyAudit,
+} from "./history.js";
 import { objectPath, toKind } from "./kinds.js";
 import { addApiOptions, addWriteOptions, callAndWait, refusalLines, report, toAccess, toDurationMs } from "./outcome.js";
 import { setWeights, showWeights } from "./weights.js";
@@ -154,6 +164,74 @@ function weightsCommand(terminal: Terminal): Command {
     );
 }
 
+interface RevisionFlags extends ApiFlags {
+  readonly by?: string;
+  readonly object?: string;
+  readonly limit: string;
+  readonly against?: string;
+  readonly output: HistoryOutput;
+}
+
+function revisionsCommand(terminal: Terminal): Command {
+  return addApiOptions(new Command("revisions"))
+    .description("show the history, newest first; with a number, what that revision changed, who made it and who has it")
+    .argument("[revision]", "its number")
+    .option("--by <author>", "only those by this author")
+    .option("--object <kind/name>", "only those that changed this object, as in route/checkout")
+    .option("--limit <count>", "how many", "20")
+    .option("--against <revision>", "with a revision: compare it with this one in place of the one before it")
+    .addOption(new Option("-o, --output <format>", "how it is shown").choices([...historyOutputs]).default("table"))
+    .action(
+      guarded(terminal, async (word: string | undefined, flags: RevisionFlags) => {
+        const { by: author, object, against, output } = flags;
+        const access = toAccess(flags);
+        if (word === undefined) {
+          const limit = Math.min(1000, Math.max(1, toRevision(flags.limit)));
+          terminal.out(await listRevisions(access, { author, object, limit }, output));
+        } else {
+          const other = against === undefined ? undefined : toRevision(against);
+          terminal.out(await showRevision(access, toRevision(word), other, output));
+        }
+      }),
+    );
+}
+
+interface RollbackFlags extends WriteFlags {
+  readonly configuration: boolean;
+  readonly dryRun: boolean;
+  readonly override?: string[];
+}
+
+function rollbackCommand(terminal: Terminal): Command {
+  return addWriteOptions(addApiOptions(new Command("rollback")))
+    .description("undo what a revision changed, or make everything as it was at it; always as a new revision")
+    .argument("<revision>", "its number")
+    .option("--configuration", "the whole configuration as it was at this revision", false)
+    .option("--dry-run", "show what would change, and change nothing", false)
+    .addOption(new Option("--override <guard...>", "guards that are to let it pass").choices(guards))
+    .action(
+      guarded(terminal, async (word: string, flags: RollbackFlags) => {
+        const { configuration, dryRun, override = [] } = flags;
+        const scope = configuration ? "configuration" : "revision";
+        const print = (line: string) => terminal.out(`${line}\n`);
+        await rollBack(toAccess(flags), toRevision(word), { scope, dryRun, override }, toWait(flags), print);
+      }),
+    );
+}
+
+function auditCommand(terminal: Terminal): Command {
+  const verify = addApiOptions(new Command("verify"))
+    .description("check that no revision and no change was edited, deleted or moved since it was written")
+    .option("--anchor <revision:hash>", "what an earlier run printed: finds also a history that was written anew")
+    .action(
+      guarded(terminal, async (flags: ApiFlags & { anchor?: string }) => {
+        const anchor = flags.anchor === undefined ? undefined : toAnchor(flags.anchor);
+        await verifyAudit(toAccess(flags), anchor, (line) => terminal.out(`${line}\n`));
+      }),
+    );
+  return new Command("audit").description("the history as evidence").addCommand(verify);
+}
+
 function bootstrapCommand(terminal: Terminal): Command {
   return defineBootstrap(guarded(terminal, async (text: () => string) => terminal.out(text())));
 }
@@ -164,9 +242,20 @@ Exit codes: 0 done; 1 refused, failed, or not confirmed in time; 2 wrong command
 
 /** Adds the commands to the program, and makes usage errors of it and of them exit with 2. */
 export function registerCommands(program: Command, terminal: Terminal = standardTerminal): void {
-  const make = [getCommand, applyCommand, diffCommand, deleteCommand, weightsCommand, nodesCommand, bootstrapCommand];
+  const make = [
+    getCommand,
+    applyCommand,
+    diffCommand,
+    deleteCommand,
+    weightsCommand,
+    nodesCommand,
+    revisionsCommand,
+    rollbackCommand,
+    auditCommand,
+    bootstrapCommand,
+  ];
   const commands = make.map((each) => each(terminal));
-  for (const command of [program, ...commands]) {
+  for (const command of [program, ...commands, ...commands.flatMap((each) => each.commands)]) {
     command.configureOutput({ writeOut: terminal.out, writeErr: terminal.error }).showHelpAfterError("(--help tells more)");
     command.exitOverride(({ exitCode }) => terminal.exit(exitCode === 0 ? exitCodes.ok : exitCodes.usage));
   }

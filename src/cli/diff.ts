@@ -16,7 +16,7 @@ function valueText(difference: unknown, side: "before" | "after"): string {
 }
 
 /** An object that comes or goes is told by its name: all of it would be noise. */
-function objectLines(object: unknown): readonly string[] {
+export function objectLines(object: unknown): readonly string[] {
   const change = text(field(object, "change"));
   const head = `${text(field(object, "kind"))} ${text(field(object, "name"))}: ${change}`;
   if (change !== "updated") return [head];
