@@ -195,7 +195,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
   const webhook = createWebhook(config, store, log, metrics);
   const fleet = createFleet(config, store, follower, webhook, log, metrics);
   const xds = createXds(config, follower, fleet, log, metrics);
-  const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, requestTimeoutMs } = config.api;
+  const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs } = config.api;
   const validator = createValidator(config, follower, log, metrics);
   const ready = () => ({
     ready: app.isServing(),
@@ -211,7 +211,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     ready,
     metrics,
     log,
-    limits: { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, requestTimeoutMs },
+    limits: { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs },
   });
   const app = new ControlPlane(config, log, { store, follower, fleet, xds, api, validator, webhook }, watchProcess(metrics));
   return app;

@@ -138,6 +138,13 @@ export const settings = {
       max: 100_000,
       about: "Writes with ?wait=acked under way on this replica; one more gets 429 and changes nothing.",
     }),
+    maxFollowers: integer("CHANCERY_API_MAX_FOLLOWERS", {
+      unit: "calls",
+      default: 100,
+      min: 1,
+      max: 10_000,
+      about: "Streams of revisions (follow=true) open at once on this replica; one more gets 429.",
+    }),
   },
   validation: {
     mode: choice("CHANCERY_VALIDATION", ["auto", "required", "off"], {
