@@ -89,3 +89,6 @@ export function reasonOf(error: unknown): string {
   if (reason instanceof AggregateError && reason.errors.length > 0) return reasonOf(reason.errors[0]);
   return reason instanceof Error ? reason.message || reason.name : String(reason);
 }
+
+/** Thrown to leave a piece of work on purpose, by whoever catches it again: no failure, and not counted as one. */
+export class Interruption extends Error {}

@@ -2,7 +2,7 @@
 // The Envoy is asked between two runs of the write, not within one: others would wait for its locks meanwhile. The first run is
 // rolled back once its changes are known; the second one commits if it comes to the same. Called by writes.ts.
 import { createHash } from "node:crypto";
-import { AppError } from "../errors.js";
+import { AppError, Interruption } from "../errors.js";
 import type { Change } from "../model/revision.js";
 import type { Validator, Verdict } from "../plan/validate.js";
 
@@ -10,7 +10,7 @@ import type { Validator, Verdict } from "../plan/validate.js";
 const maxRuns = 5;
 
 /** Thrown out of a write whose changes nobody has judged yet. */
-class Unjudged extends Error {
+class Unjudged extends Interruption {
   constructor(
     readonly changes: readonly Change[],
     readonly key: string,

@@ -2,7 +2,7 @@
 // Measured at the door, not per statement: what callers wait for is the call, with its retries and its turn in the pool.
 // Called by store.ts.
 import type pg from "pg";
-import { AppError, errorCodes } from "../errors.js";
+import { AppError, errorCodes, Interruption } from "../errors.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { StateMismatch } from "./desired-state.js";
 import type { StoreReads } from "./object-reads.js";
@@ -14,6 +14,7 @@ export type Observe = <T>(call: string, run: () => Promise<T>) => Promise<T>;
 /** Failures that the caller is answered for (a name that is taken, a precondition) are no failures of the store. */
 function codeOf(error: unknown): string | undefined {
   if (error instanceof AppError) return errorCodes[error.code].status >= 500 ? error.code : undefined;
+  if (error instanceof Interruption) return undefined;
   return error instanceof StateMismatch ? "state_mismatch" : "internal";
 }
 

@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 
 const change = async <T>(changes: readonly Json[], query: string): Promise<T> => {
-  const answer = await world.api.call("POST", `/v1/changes?${query}`, { changes });
+  const answer = await world.api.call("POST", `/v1/changes?${query}`, { changes, override: { emptied: true } });
   expect([answer.status, answer.body]).toMatchObject([200, {}]);
   return answer.body as T;
 };
