@@ -12,7 +12,8 @@ const rooms = {
   xds: ["model", "snapshot", "status", "proto", "telemetry"],
   plan: ["model", "store", "snapshot", "translate", "status", "telemetry"],
   drain: ["model", "store", "status", "telemetry"],
-  api: ["model", "store", "status", "plan", "drain", "telemetry"],
+  rollout: ["model", "store", "snapshot", "status", "telemetry"],
+  api: ["model", "store", "status", "plan", "drain", "rollout", "telemetry"],
   cli: [],
   demo: ["cli"],
 };

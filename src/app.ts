@@ -3,10 +3,14 @@
 //   start: admin API (so that /healthz answers and /readyz says what it waits for) → first load → xDS → ready.
 //   stop:  not ready → waits end → streams end (Envoys go to other replicas) → API → status → feed → database.
 import { type ApiServer, createApi } from "./api/server.js";
+import { restore } from "./api/undo.js";
 import type { Config } from "./config.js";
+import { inverseOf } from "./model/revision.js";
 import { objectsOfResource } from "./plan/object-resources.js";
 import { Planner } from "./plan/plan.js";
 import { Validator } from "./plan/validate.js";
+import { RolloutDriver } from "./rollout/driver.js";
+import { RolloutWatch, type TrafficOf } from "./rollout/watch.js";
 import { createFollower, type Follower } from "./snapshot/follower.js";
 import { Fleet } from "./status/fleet.js";
 import { RefusalWebhook } from "./status/refusal-webhook.js";
@@ -35,6 +39,7 @@ interface Rooms {
   readonly api: ApiServer;
   readonly validator: Validator;
   readonly webhook: RefusalWebhook | undefined;
+  readonly rollouts: RolloutDriver;
 }
 
 function createWebhook(config: Config, store: Store, log: Logger, metrics: Metrics): RefusalWebhook | undefined {
@@ -119,6 +124,28 @@ function createXds(config: Config, follower: Follower, fleet: Fleet, log: Logger
   return createXdsServer({ snapshots: follower.snapshots, fleet, limits, log: log.child({ room: "xds" }), metrics });
 }
 
+/** Promotion and retreat are writes like any other: through the rules of the API. */
+function createRollouts(
+  config: Config,
+  store: Store,
+  { snapshots }: Follower,
+  fleet: Fleet,
+  trafficOf: TrafficOf,
+  log: Logger,
+  metrics: Metrics,
+): RolloutDriver {
+  const watch = new RolloutWatch({ replica: config.process.replicaId, store: store.rollouts, snapshots, fleet, trafficOf });
+  return new RolloutDriver({
+    store,
+    fleet,
+    watch,
+    promote: async (tx, changes) => void (await restore(tx, changes.map(inverseOf), undefined)),
+    putBack: async (tx, changes, revision) => void (await restore(tx, changes, revision)),
+    log: log.child({ room: "rollout" }),
+    metrics,
+  });
+}
+
 class ControlPlane implements App {
   readonly #abort = new AbortController();
   #serving = false;
@@ -141,6 +168,7 @@ class ControlPlane implements App {
     this.#abort.signal.throwIfAborted();
     const { host, port } = this.config.xds.address;
     const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
+    this.rooms.rollouts.start();
     this.#serving = !this.#abort.signal.aborted;
     this.log.info({ host, port: xdsPort, revision: follower.snapshots.revision }, "ready: Envoys may connect");
     return { apiPort, xdsPort };
@@ -157,7 +185,7 @@ class ControlPlane implements App {
   }
 
   async #stop(): Promise<void> {
-    const { api, fleet, follower, store, validator, webhook, xds } = this.rooms;
+    const { api, fleet, follower, rollouts, store, validator, webhook, xds } = this.rooms;
     const { shutdownDelayMs, shutdownGraceMs } = this.config.process;
     const wasServing = this.#serving;
     this.#serving = false;
@@ -165,6 +193,7 @@ class ControlPlane implements App {
     if (wasServing && shutdownDelayMs > 0) await new Promise((resolve) => setTimeout(resolve, shutdownDelayMs));
     this.#abort.abort(new Error("the control plane is stopping"));
     fleet.endWaits();
+    await rollouts.close();
     validator.close();
     await xds.close(shutdownGraceMs);
     await api.close();
@@ -213,7 +242,10 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     log,
     limits: { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs },
   });
-  const app = new ControlPlane(config, log, { store, follower, fleet, xds, api, validator, webhook }, watchProcess(metrics));
+  // Load reports are not counted yet: error rates are not known.
+  const rollouts = createRollouts(config, store, follower, fleet, () => undefined, log, metrics);
+  const rooms = { store, follower, fleet, xds, api, validator, webhook, rollouts };
+  const app = new ControlPlane(config, log, rooms, watchProcess(metrics));
   return app;
 }
 

@@ -28,6 +28,17 @@ export const errorCodes = {
     title: "The change takes away, or makes, more at once than a guard lets pass; nothing was changed.",
     retryable: false,
   },
+  held_by_rollout: {
+    status: 409,
+    title: "A staged rollout is trying out another change of this object; nothing was changed.",
+    retryable: false,
+  },
+  rollout_in_progress: {
+    status: 409,
+    title: "A gateway has one staged rollout at a time, and one is under way; nothing was changed.",
+    retryable: false,
+  },
+  rollout_aborted: { status: 409, title: "The staged rollout was stopped, and its Envoys were put back.", retryable: false },
   beyond_history: { status: 410, title: "The history is not looked through that far.", retryable: false },
   refused_by_validation: {
     status: 422,

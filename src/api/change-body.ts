@@ -7,6 +7,7 @@ import { clusterCreated } from "./cluster-body.js";
 import { endpointSchema } from "./endpoint-body.js";
 import { integer, list, name, object, oneOf } from "./fields.js";
 import { listenerSchema } from "./listener-body.js";
+import { rolloutSchema } from "./rollout-body.js";
 import { routeSchema } from "./route-body.js";
 
 /** Writes that one change may hold. */
@@ -54,6 +55,7 @@ export const overrideSchema = object(
     emptied: overridden("A kind of which none would be left."),
     shrink: overridden("More than 30 % and at least 5 of a kind, or of one cluster's endpoints, gone."),
     size: overridden("A configuration above its hard size."),
+    rollout: overridden("The gateways' policies of staged rollouts: every Envoy gets the change at once."),
   },
   { description: "Guards that are to let this change pass; recorded with the revision." },
 );
@@ -70,6 +72,7 @@ export const changesBody = object({
     integer(0, Number.MAX_SAFE_INTEGER, "Only if this is the newest revision of the whole configuration."),
   ),
   override: Type.Optional(overrideSchema),
+  rollout: Type.Optional(rolloutSchema),
   apply: Type.Optional(
     object(
       {

@@ -9,9 +9,11 @@ import { type ChangeSet, toChangeSet } from "./change-set.js";
 import { type ChangeView, stage } from "./change-view.js";
 import { writeAll } from "./change-writes.js";
 import type { Api, ApiContext } from "./context.js";
+import type { Outcome } from "./outcome.js";
 import { refusePreconditions } from "./preconditions.js";
 import { refuse } from "./problem-details.js";
-import { mutationQuery, type Outcome } from "./writes.js";
+import { fromRolloutBody } from "./rollout-body.js";
+import { mutationQuery } from "./writes.js";
 
 /** Objects that the set owns, and the body does not name, are to go; what goes with its cluster need not be told. */
 async function prune(tx: WriteTx, set: ChangeSet, owner: string): Promise<void> {
@@ -46,6 +48,7 @@ async function work(tx: WriteTx, body: ChangesBody): Promise<Outcome> {
     created: false,
     tagged: false,
     lint: changeLint(view),
+    ...(body.apply ? { applied: { set: body.apply.set, objects: named } } : {}),
   };
 }
 
@@ -82,6 +85,7 @@ export function changeCalls(api: Api, { writes, limits }: ApiContext): void {
       const { body } = request;
       return writes.carryOut(request, reply, (tx) => work(tx, body), {
         override: body.override,
+        rollout: body.rollout && fromRolloutBody(body.rollout),
         baseRevision: body.baseRevision,
       });
     },

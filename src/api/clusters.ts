@@ -14,9 +14,10 @@ import type { Api, ApiContext } from "./context.js";
 import { fromEndpointBody } from "./endpoint-body.js";
 import { lockCluster } from "./locks.js";
 import { existingName, listQuery, missing, nameParams, nameToPut, readOne, readPage } from "./objects.js";
+import type { Outcome } from "./outcome.js";
 import { checkPreconditions, readPreconditions } from "./preconditions.js";
 import { refuse } from "./problem-details.js";
-import { mutationQuery, type Outcome } from "./writes.js";
+import { mutationQuery } from "./writes.js";
 
 const tags = ["clusters"];
 

@@ -78,7 +78,7 @@ export interface Readiness {
 export interface ApiOptions {
   readonly store: Store;
   readonly fleet: Pick<Fleet, "waitSync" | "lookSync" | "nodes" | "node">;
-  readonly planner: Pick<Planner, "plan">;
+  readonly planner: Pick<Planner, "plan" | "gatewaysOf">;
   readonly ready: () => Readiness;
   /** Asks a real Envoy before each commit; left out: nobody is asked. */
   readonly validator?: Validator | undefined;

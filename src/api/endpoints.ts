@@ -25,9 +25,10 @@ import { list, object } from "./fields.js";
 import { formatFault } from "./formats.js";
 import { lockSiblings } from "./locks.js";
 import { existingName, missing, nameParams } from "./objects.js";
+import type { Outcome } from "./outcome.js";
 import { checkPreconditions, etag, readPreconditions, refusePreconditions } from "./preconditions.js";
 import { invalid, refuse } from "./problem-details.js";
-import { mutationQuery, type Outcome } from "./writes.js";
+import { mutationQuery } from "./writes.js";
 
 const tags = ["endpoints"];
 const endpointParams = Type.Object({

@@ -8,9 +8,10 @@ import { answering, listAnswers, readAnswers, writeAnswers } from "./answers.js"
 import type { Api, ApiContext } from "./context.js";
 import { fromListenerBody, listenerPut, listenerSchema, toListenerBody } from "./listener-body.js";
 import { existingName, listQuery, missing, nameParams, nameToPut, readOne, readPage } from "./objects.js";
+import type { Outcome } from "./outcome.js";
 import { checkPreconditions, readPreconditions } from "./preconditions.js";
 import { refuse } from "./problem-details.js";
-import { mutationQuery, type Outcome } from "./writes.js";
+import { mutationQuery } from "./writes.js";
 
 const tags = ["listeners"];
 

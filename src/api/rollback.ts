@@ -9,10 +9,11 @@ import { overrideSchema } from "./change-body.js";
 import type { ChangeView } from "./change-view.js";
 import type { Api, ApiContext } from "./context.js";
 import { object, word } from "./fields.js";
+import type { Outcome } from "./outcome.js";
 import { refusePreconditions } from "./preconditions.js";
 import { existingRevision, revisionParams } from "./revisions.js";
 import { type ChangeBody, inverse, restore } from "./undo.js";
-import { mutationQuery, type Outcome } from "./writes.js";
+import { mutationQuery } from "./writes.js";
 
 const scopes = ["revision", "configuration"] as const;
 type Scope = (typeof scopes)[number];

@@ -12,10 +12,11 @@ import type { Api, ApiContext } from "./context.js";
 import { object } from "./fields.js";
 import { endpointsOfBackends, lockAroundRoute } from "./locks.js";
 import { existingName, listQuery, missing, nameParams, nameToPut, readOne, readPage } from "./objects.js";
+import type { Outcome } from "./outcome.js";
 import { checkPreconditions, type Preconditions, readPreconditions } from "./preconditions.js";
 import { refuse } from "./problem-details.js";
 import { fromRouteBody, type RouteBody, routeBodyProblems, routePut, routeSchema, toRouteBody } from "./route-body.js";
-import { mutationQuery, type Outcome } from "./writes.js";
+import { mutationQuery } from "./writes.js";
 
 const tags = ["routes"];
 

@@ -26,6 +26,7 @@ import { Paths } from "./paths.js";
 import { toAppError, toProblemDetails } from "./problem-details.js";
 import { revisionCalls } from "./revisions.js";
 import { rollbackCalls } from "./rollback.js";
+import { rolloutCalls } from "./rollouts.js";
 import { routeCalls } from "./routes.js";
 import { parseStrictJson } from "./strict-json.js";
 import { Writes } from "./writes.js";
@@ -226,6 +227,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
     changeCalls,
     revisionCalls,
     rollbackCalls,
+    rolloutCalls,
     auditCalls,
     nodeCalls,
     objectStatusCalls,

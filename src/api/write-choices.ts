@@ -6,8 +6,11 @@ import { Type } from "typebox";
 import { AppError } from "../errors.js";
 import type { WriteChoices } from "../store/store.js";
 
-/** Guards that a caller may let a write pass; recorded with the revision. */
-export const overrides = ["emptied", "shrink", "size"] as const;
+/** Longest wait that a caller may ask for. */
+export const maxWaitMs = 120_000;
+
+/** Guards that a caller may let a write pass; `rollout`: a gateway's policy of staged rollouts. Recorded with the revision. */
+export const overrides = ["emptied", "shrink", "size", "rollout"] as const;
 export type Override = (typeof overrides)[number];
 
 /** `acked`, or `acked:90%`. */
@@ -31,7 +34,7 @@ export const onRefusalField = Type.Unsafe<"keep" | "rollback">({
 });
 const oneOverride = `(${overrides.join("|")})`;
 export const overrideField = Type.String({
-  pattern: `^${oneOverride}(,${oneOverride}){0,2}$`,
+  pattern: `^${oneOverride}(,${oneOverride}){0,3}$`,
   description: `Guards that are to let this write pass: ${overrides.join(", ")}, with commas between them. Recorded with the revision.`,
 });
 

@@ -7,6 +7,7 @@ import { AppError } from "../errors.js";
 import type { Lint } from "../model/lint.js";
 import { problem } from "../model/problem-codes.js";
 import type { Author, Change, Revision } from "../model/revision.js";
+import type { RolloutPolicy } from "../model/rollout.js";
 import type { Plan, Planner } from "../plan/plan.js";
 import type { Validator } from "../plan/validate.js";
 import type { Fleet } from "../status/fleet.js";
@@ -16,13 +17,18 @@ import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { readAuthor } from "./author.js";
 import { object } from "./fields.js";
+import type { Outcome } from "./outcome.js";
 import { etag } from "./preconditions.js";
+import { toRolloutBody } from "./rollout-body.js";
+import { whenEnded } from "./rollout-wait.js";
 import { showObject } from "./shown-object.js";
+import { type StagedWrite, stageWrite } from "./staging.js";
 import { type Undone, undo } from "./undo.js";
 import { validated } from "./validated-write.js";
 import {
   dryRunField,
   idempotencyOf,
+  maxWaitMs,
   type Override,
   onRefusalField,
   overrideField,
@@ -34,8 +40,6 @@ import {
 const standardWaitMs = 10_000;
 /** How long a rollback is waited for, at least, however late the refusal came. */
 const leastRollbackWaitMs = 2_000;
-/** Longest wait that a caller may ask for. */
-export const maxWaitMs = 120_000;
 
 /** Query of every mutating call. */
 export const mutationQuery = object({
@@ -55,20 +59,6 @@ export const mutationQuery = object({
 /** The same, read. */
 export type MutationQuery = Static<typeof mutationQuery>;
 
-/** What the work leaves behind. */
-export interface Outcome {
-  /** As the answer shows it: after a removal, as it was. */
-  readonly object: unknown;
-  /** Under which name the answer shows it; left out: `object`. */
-  readonly as?: "objects";
-  /** In which it last changed before this write; 0 when it is new. Told when this write changes nothing. */
-  readonly revision: Revision;
-  readonly created: boolean;
-  /** False: the answer has no ETag (sets, removals). */
-  readonly tagged: boolean;
-  readonly lint: readonly Lint[];
-}
-
 /** The parts of a request that are looked at. */
 export interface MutatingRequest {
   readonly id: string;
@@ -84,6 +74,8 @@ export interface MutatingRequest {
 export interface BodyChoices {
   readonly override?: Partial<Record<Override, boolean>> | undefined;
   readonly baseRevision?: Revision | undefined;
+  /** Some Envoys first; left out: as the gateways' policies say. */
+  readonly rollout?: RolloutPolicy | undefined;
   /** Recorded where the caller gives no reason. */
   readonly reason?: string | undefined;
 }
@@ -101,13 +93,15 @@ export interface MutationAnswer {
   readonly objects?: unknown;
   readonly lint: readonly Lint[];
   readonly sync?: Sync;
+  /** The change is staged: it is not the configuration yet. */
+  readonly rollout?: ReturnType<typeof toRolloutBody>;
 }
 
 /** The rooms that a write goes through. */
 export interface WritesOptions {
-  readonly store: Pick<Store, "write">;
-  readonly fleet: Pick<Fleet, "waitSync">;
-  readonly planner: Pick<Planner, "plan">;
+  readonly store: Pick<Store, "write" | "rollouts">;
+  readonly fleet: Pick<Fleet, "waitSync" | "nodes">;
+  readonly planner: Pick<Planner, "plan" | "gatewaysOf">;
   /** Asks a real Envoy before each commit; left out: nobody is asked. */
   readonly validator?: Validator | undefined;
   readonly metrics: Metrics;
@@ -131,14 +125,17 @@ export class Writes {
     request: MutatingRequest,
     reply: ReplyHead,
     work: (tx: WriteTx) => Promise<Outcome>,
-    { override, baseRevision, reason }: BodyChoices = {},
+    { override, baseRevision, reason, rollout }: BodyChoices = {},
   ): Promise<MutationAnswer | Plan> {
     const given = readAuthor(request.headers, request.id);
     const author = { ...given, reason: given.reason ?? reason };
     const { query } = request;
     const choices = { overrides: overridesOf(query.override, override), baseRevision };
     if (query.dryRun === "true") return this.#plan(author, work, choices);
-    const write = () => this.#write(request, author, reply, work, { ...choices, idempotency: idempotencyOf(request) });
+    const keyed = { ...choices, idempotency: idempotencyOf(request) };
+    const staged = await stageWrite(this.options, author, work, keyed, rollout);
+    if (staged) return this.#answerStaged(request, reply, author, staged);
+    const write = () => this.#write(request, author, reply, work, keyed);
     if (query.wait === undefined) {
       if (query.onRefusal === "rollback") throw refusalWithoutWait();
       return (await write()).answer;
@@ -162,6 +159,25 @@ export class Writes {
     } finally {
       this.#waits--;
     }
+  }
+
+  /** With `wait`, the answer comes when the rollout has ended, or the time is over. @throws rollout_aborted */
+  async #answerStaged(
+    request: MutatingRequest,
+    reply: ReplyHead,
+    author: Author,
+    { outcome, rollout: name, revision, replayed }: StagedWrite,
+  ): Promise<MutationAnswer> {
+    const { log, store } = this.options;
+    const { query, raw } = request;
+    if (!replayed)
+      log.info({ ...author, call: `${raw.method} ${raw.url?.split("?")[0]}`, revision, rollout: name }, "staged write");
+    if (replayed) reply.header("idempotent-replayed", "true");
+    const timeoutMs = query.wait === undefined ? 0 : (query.timeoutMs ?? standardWaitMs);
+    const found = await whenEnded(store.rollouts, name, timeoutMs, this.options.closing);
+    reply.code(found?.rollout.state === "done" ? 200 : 202);
+    const shown = found && { rollout: toRolloutBody(found.rollout) };
+    return { revision, changed: true, [outcome.as ?? "object"]: outcome.object, lint: outcome.lint, ...shown };
   }
 
   /** The same transaction, rolled back at its end. */

@@ -4,7 +4,8 @@
 import type { Cluster } from "./cluster.js";
 import { addressKey, type Endpoint } from "./endpoint.js";
 import type { Listener } from "./listener.js";
-import type { Change, CommittedRevision, Revision } from "./revision.js";
+import type { Change, CommittedRevision, OverlayChange, Revision } from "./revision.js";
+import { type Overlay, sees } from "./rollout.js";
 import { clustersOf, listenersOf, type Route } from "./route.js";
 
 /** Everything at one revision, as a full load brings it. */
@@ -15,6 +16,8 @@ export interface StateRows {
   readonly endpoints: readonly Endpoint[];
   readonly listeners: readonly Listener[];
   readonly routes: readonly Route[];
+  /** Staged rollouts under way; left out: none. */
+  readonly overlays?: readonly Overlay[];
 }
 
 /** Adds or removes `member` in the set at `key`; an empty set leaves the map. */
@@ -36,6 +39,8 @@ export class DesiredState {
   readonly endpoints = new Map<string, Map<string, Endpoint>>();
   readonly listeners = new Map<string, Listener>();
   readonly routes = new Map<string, Route>();
+  /** Staged rollouts under way: what they change is not in the maps above. */
+  readonly overlays = new Map<string, Overlay>();
   /** listener → routes that name it. */
   readonly #routesByListener = new Map<string, Set<string>>();
   /** cluster → routes that name it, at any weight. */
@@ -52,6 +57,7 @@ export class DesiredState {
     for (const listener of rows.listeners)
       state.#apply({ kind: "listener", name: listener.name, before: undefined, after: listener });
     for (const route of rows.routes) state.#apply({ kind: "route", name: route.name, before: undefined, after: route });
+    for (const overlay of rows.overlays ?? []) state.overlays.set(overlay.name, overlay);
     state.#revision = rows.revision;
     state.#id = rows.id;
     return state;
@@ -84,8 +90,15 @@ export class DesiredState {
   /** Applies one committed revision. `committed.revision` must be the next one: the feed has no gaps. */
   apply(committed: CommittedRevision): void {
     for (const change of committed.changes) this.#apply(change);
+    for (const change of committed.overlays ?? []) this.#applyOverlay(change);
     this.#revision = committed.revision;
     this.#id = committed.id;
+  }
+
+  /** The rollout whose changes the Envoy sees; undefined: it sees the desired state. A gateway has one rollout at a time. */
+  overlayOf(gateway: string, node: string): Overlay | undefined {
+    for (const overlay of this.overlays.values()) if (sees(overlay, gateway, node)) return overlay;
+    return undefined;
   }
 
   /**
@@ -135,6 +148,13 @@ export class DesiredState {
       case "route":
         return this.#applyRoute(change.name, change.after);
     }
+  }
+
+  /** A move to another stage does not repeat what is changed. */
+  #applyOverlay({ name, after }: OverlayChange): void {
+    const changes = after?.changes ?? this.overlays.get(name)?.changes;
+    if (after && changes) this.overlays.set(name, { name, shares: after.shares, changes });
+    else this.overlays.delete(name);
   }
 
   #applyEndpoint(before: Endpoint | undefined, after: Endpoint | undefined): void {

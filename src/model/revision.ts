@@ -27,11 +27,19 @@ export type Change = {
   };
 }[Kind];
 
+/** What a revision did to a staged rollout (rollout.ts): began it (`changes`), moved it to another stage, or ended it (`after` undefined). */
+export interface OverlayChange {
+  readonly name: string;
+  readonly after: { readonly shares: ReadonlyMap<string, number>; readonly changes: readonly Change[] | undefined } | undefined;
+}
+
 /** A revision as the feed brings it. `id` is random: the same number with another id is another history. */
 export interface CommittedRevision {
   readonly revision: Revision;
   readonly id: string;
   readonly changes: readonly Change[];
+  /** What it did to staged rollouts; left out: nothing. */
+  readonly overlays?: readonly OverlayChange[];
 }
 
 /** Who asked for a change; kept with the revision, sent home with a refusal. */
@@ -39,4 +47,18 @@ export interface Author {
   readonly author: string;
   readonly requestId: string;
   readonly reason: string | undefined;
+}
+
+/** The change that takes this one back. */
+export function inverseOf(change: Change): Change {
+  switch (change.kind) {
+    case "cluster":
+      return { ...change, before: change.after, after: change.before };
+    case "endpoint":
+      return { ...change, before: change.after, after: change.before };
+    case "listener":
+      return { ...change, before: change.after, after: change.before };
+    case "route":
+      return { ...change, before: change.after, after: change.before };
+  }
 }

@@ -97,6 +97,18 @@ export class Planner {
     }
   }
 
+  /**
+   * Gateways for which the changes would make resources others, sorted. undefined: other writers came in between.
+   * @throws starting, database_unavailable
+   */
+  async gatewaysOf(changes: readonly Change[]): Promise<readonly string[] | undefined> {
+    const { snapshots } = this.options;
+    if (!snapshots.isLoaded) throw new AppError("starting", { waitingFor: ["the first load"] });
+    if (!(await snapshots.whenFresh())) throw new AppError("database_unavailable");
+    const preview = snapshots.preview(changes);
+    return preview && [...preview.gateways.keys()];
+  }
+
   async #describe(changes: readonly Change[], lint: readonly Lint[], preview: Preview, show: Show): Promise<Plan> {
     const { validator } = this.options;
     const validated = changes.length > 0 ? validator?.describe(changes) : undefined;

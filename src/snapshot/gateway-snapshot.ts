@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { DesiredState } from "../model/desired-state.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Change, Revision } from "../model/revision.js";
+import { viewName } from "../model/rollout.js";
 import type { HttpRoute } from "../model/route.js";
 import type { Transport } from "../translate/config-source.js";
 import type { Resource, Seq } from "./resource.js";
@@ -41,7 +42,14 @@ export class GatewaySnapshot {
     readonly transport: Transport,
     private readonly factory: ResourceFactory,
     private readonly removalGraceMs: number,
+    /** The rollout whose changes these Envoys see; undefined: none. */
+    readonly rollout?: string,
   ) {}
+
+  /** Under which its Envoys are counted. */
+  get view(): string {
+    return viewName(this.gateway, this.rollout);
+  }
 
   get seq(): Seq {
     return this.#seq;

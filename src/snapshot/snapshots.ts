@@ -3,6 +3,7 @@
 import type { DesiredState } from "../model/desired-state.js";
 import type { ResourceType } from "../model/resource-type.js";
 import type { Change, CommittedRevision, Revision } from "../model/revision.js";
+import { gatewayOfView, type Overlay, viewName } from "../model/rollout.js";
 import type { HttpRoute } from "../model/route.js";
 import type { Transport } from "../translate/config-source.js";
 import { GatewaySnapshot, type RevisionChanges } from "./gateway-snapshot.js";
@@ -30,10 +31,11 @@ const maxVariants = 64;
 
 export class Snapshots {
   #state: DesiredState | undefined;
-  /** `<gateway>\n<transport>` → snapshot and how many streams hold it. */
+  /** `<view>\n<transport>` → snapshot and how many streams hold it. */
   readonly #snapshots = new Map<string, { snapshot: GatewaySnapshot; holders: number }>();
   readonly #factory: ResourceFactory;
   readonly #listeners = new Set<(changed: ReadonlySet<GatewaySnapshot>) => void>();
+  readonly #moveListeners = new Set<() => void>();
   /** RouteConfiguration resource → overrides → variant. */
   readonly #variants = new WeakMap<Resource, Map<string, Resource>>();
   readonly #formIds = new WeakMap<HttpRoute, number>();
@@ -69,10 +71,13 @@ export class Snapshots {
     this.#state = state;
     this.#factory.begin();
     const changed = new Set(
-      [...this.#snapshots.values()].flatMap(({ snapshot }) => (snapshot.rebuild(state, this.options.now()) ? snapshot : [])),
+      [...this.#snapshots.values()].flatMap(({ snapshot }) =>
+        this.#within(state, snapshot, () => snapshot.rebuild(state, this.options.now())) ? snapshot : [],
+      ),
     );
     this.#built("load", startedAt);
     this.#announce(changed);
+    this.#moved();
   }
 
   /** Takes the revisions that follow, in order. Each is its own publication, so that a wait for one does not wait for the next. */
@@ -82,14 +87,18 @@ export class Snapshots {
     const startedAt = performance.now();
     const changed = new Set<GatewaySnapshot>();
     for (const committed of revisions) {
+      // What a rollout changed that ends now goes, too, or has become the base: Envoys that saw it are brought up to date in place.
+      const ended = new Map((committed.overlays ?? []).map(({ name }) => [name, state.overlays.get(name)?.changes ?? []]));
       state.apply(committed);
       this.#factory.begin();
       for (const { snapshot } of this.#snapshots.values()) {
-        if (snapshot.apply(state, committed.changes, this.options.now())) changed.add(snapshot);
+        const changes = [...committed.changes, ...(ended.get(snapshot.rollout ?? "") ?? [])];
+        if (this.#within(state, snapshot, () => snapshot.apply(state, changes, this.options.now()))) changed.add(snapshot);
       }
     }
     this.#built("revisions", startedAt);
     this.#announce(changed);
+    if (revisions.some(({ overlays = [] }) => overlays.length > 0)) this.#moved();
   }
 
   /** What the changes would do to each gateway; nothing is published. undefined: they were made on another state, or none is loaded. */
@@ -111,22 +120,29 @@ export class Snapshots {
   /** Keeps clusters that an Envoy still has in the snapshot for a grace, although nothing names them: as far as they still exist. */
   adopt(snapshot: GatewaySnapshot, clusters: readonly string[]): void {
     this.#factory.begin();
-    if (this.#state && snapshot.adopt(this.#state, clusters, this.options.now())) this.#announce(new Set([snapshot]));
+    const state = this.#state;
+    if (state && this.#within(state, snapshot, () => snapshot.adopt(state, clusters, this.options.now())))
+      this.#announce(new Set([snapshot]));
   }
 
-  /** The snapshot of a gateway, made when the first stream asks for it. Unknown gateways get an empty one. Pair with `release`. */
-  acquire(gateway: string, transport: Transport): GatewaySnapshot {
-    const key = `${gateway}\n${transport}`;
+  /**
+   * The snapshot that an Envoy is to have: its gateway's, or that of the rollout which it is in. Made when the first stream asks for it.
+   * Unknown gateways get an empty one; without a node, what all those have that see no rollout. Pair with `release`.
+   */
+  acquire(gateway: string, transport: Transport, node?: string): GatewaySnapshot {
+    const rollout = this.#rolloutOf(gateway, node);
+    const key = keyOf(viewName(gateway, rollout), transport);
     const held = this.#snapshots.get(key);
     if (held) {
       held.holders += 1;
       return held.snapshot;
     }
-    const snapshot = new GatewaySnapshot(gateway, transport, this.#factory, this.options.removalGraceMs);
+    const snapshot = new GatewaySnapshot(gateway, transport, this.#factory, this.options.removalGraceMs, rollout);
     this.#snapshots.set(key, { snapshot, holders: 1 });
     const startedAt = performance.now();
     this.#factory.begin();
-    if (this.#state) snapshot.rebuild(this.#state, this.options.now());
+    const state = this.#state;
+    if (state) this.#within(state, snapshot, () => snapshot.rebuild(state, this.options.now()));
     snapshot.show();
     this.#built("gateway", startedAt);
     return snapshot;
@@ -134,23 +150,30 @@ export class Snapshots {
 
   /** A gateway that nobody asks for any more and that has no listener is forgotten: names come from the Envoys, and are unbounded. */
   release(snapshot: GatewaySnapshot): void {
-    const key = `${snapshot.gateway}\n${snapshot.transport}`;
+    const key = keyOf(snapshot.view, snapshot.transport);
     const held = this.#snapshots.get(key);
     if (held?.snapshot !== snapshot) return;
     held.holders -= 1;
-    if (held.holders === 0 && !this.isKnown(snapshot.gateway)) this.#snapshots.delete(key);
+    if (held.holders === 0 && (snapshot.rollout !== undefined || !this.isKnown(snapshot.gateway))) this.#snapshots.delete(key);
   }
 
-  /** Whether a listener names the gateway. */
-  isKnown(gateway: string): boolean {
-    return (this.#state?.listenersOfGateway(gateway).size ?? 0) > 0;
+  /** Whether the Envoy is to have another snapshot than this: a rollout has reached it, or has ended. Its stream must be opened again. */
+  isElsewhere(snapshot: GatewaySnapshot, node: string): boolean {
+    return this.#rolloutOf(snapshot.gateway, node) !== snapshot.rollout;
   }
 
-  /** What a revision changed for a gateway, over all transports; empty when nothing, or when nobody has asked for the gateway. */
-  changedBy(gateway: string, revision: Revision): RevisionChanges {
+  /** Whether a listener names the gateway, or the gateway of the view. */
+  isKnown(view: string): boolean {
+    const gateway = gatewayOfView(view);
+    if ((this.#state?.listenersOfGateway(gateway).size ?? 0) > 0) return true;
+    return this.#overlaid("listener").some(({ after }) => after?.gateways.includes(gateway));
+  }
+
+  /** What a revision changed for a gateway, or a view of it, over all transports; empty when nothing, or when nobody has asked for it. */
+  changedBy(view: string, revision: Revision): RevisionChanges {
     const merged = new Map<Parameters<RevisionChanges["get"]>[0], Map<string, readonly string[] | undefined>>();
     for (const { snapshot } of this.#snapshots.values()) {
-      if (snapshot.gateway !== gateway) continue;
+      if (snapshot.view !== view) continue;
       for (const [type, names] of snapshot.changedBy(revision) ?? []) {
         const into = merged.get(type) ?? new Map<string, readonly string[] | undefined>();
         for (const [name, parts] of names) into.set(name, parts);
@@ -162,12 +185,18 @@ export class Snapshots {
 
   /** How long after its endpoints' ack a cluster may still be warming, ms. */
   readyDelayMs(cluster: string): number {
-    return this.#state ? readyDelayMs(this.#state, cluster) : 0;
+    const state = this.#state;
+    if (!state) return 0;
+    // In a rollout and out of it: the longer one is right for both.
+    const tried = [...state.overlays.values()].map(({ changes }) => state.tryOut(changes, () => readyDelayMs(state, cluster)));
+    return Math.max(readyDelayMs(state, cluster), ...tried);
   }
 
   /** The RouteConfiguration with some routes in another form; undefined when its listener is gone meanwhile. Shared by all streams that need the same. */
   routeVariant(resource: Resource, overrides: RouteOverrides): Resource | undefined {
-    const listener = this.#state?.listeners.get(resource.name);
+    // Of a listener, a RouteConfiguration holds the name alone: whether it is the base's or a rollout's makes no difference.
+    const listener =
+      this.#state?.listeners.get(resource.name) ?? this.#overlaid("listener").find(({ name }) => name === resource.name)?.after;
     if (listener?.protocol !== "http" || !resource.parts) return undefined;
     const key = [...overrides]
       .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -193,6 +222,12 @@ export class Snapshots {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Called when rollouts have begun, moved or ended: some streams may be `isElsewhere`. Returns how to stop it. */
+  onMoved(listener: () => void): () => void {
+    this.#moveListeners.add(listener);
+    return () => this.#moveListeners.delete(listener);
+  }
+
   /** True once this replica has everything that was committed before the call; false when the database can't be asked. */
   whenFresh(): Promise<boolean> {
     return this.#freshness();
@@ -200,6 +235,28 @@ export class Snapshots {
   /** Set by the follower, which alone knows the database's head. */
   setFreshness(freshness: () => Promise<boolean>): void {
     this.#freshness = freshness;
+  }
+
+  #rolloutOf(gateway: string, node: string | undefined): string | undefined {
+    return node === undefined ? undefined : this.#state?.overlayOf(gateway, node)?.name;
+  }
+
+  /** Looks at the state as the snapshot's Envoys see it. What the factory has made for others is not theirs. */
+  #within<T>(state: DesiredState, { rollout }: GatewaySnapshot, look: () => T): T {
+    const overlay: Overlay | undefined = rollout === undefined ? undefined : state.overlays.get(rollout);
+    if (!overlay) return look();
+    this.#factory.begin();
+    try {
+      return state.tryOut(overlay.changes, look);
+    } finally {
+      this.#factory.begin();
+    }
+  }
+
+  /** What rollouts change of one kind. */
+  #overlaid<K extends Change["kind"]>(kind: K): readonly Extract<Change, { kind: K }>[] {
+    const isOfKind = (change: Change): change is Extract<Change, { kind: K }> => change.kind === kind;
+    return [...(this.#state?.overlays.values() ?? [])].flatMap(({ changes }) => changes.filter(isOfKind));
   }
 
   #formId(form: HttpRoute): number {
@@ -213,8 +270,16 @@ export class Snapshots {
     this.options.onBuilt?.(cause, performance.now() - startedAt);
   }
 
+  #moved(): void {
+    for (const listener of this.#moveListeners) listener();
+  }
+
   #announce(changed: ReadonlySet<GatewaySnapshot>): void {
     for (const snapshot of changed) snapshot.show();
     for (const listener of this.#listeners) listener(changed);
   }
+}
+
+function keyOf(view: string, transport: Transport): string {
+  return `${view}\n${transport}`;
 }

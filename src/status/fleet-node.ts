@@ -69,6 +69,9 @@ export class FleetNode implements Answers {
   get gateway(): string {
     return this.newest?.node.gateway ?? "";
   }
+  get view(): string {
+    return this.newest?.view ?? "";
+  }
   get streams(): readonly StreamKind[] {
     return [...new Set(this.#counting.map((report) => report.kind))].sort();
   }
@@ -91,7 +94,7 @@ export class FleetNode implements Answers {
     const newest = sorted[0];
     if (!newest) this.#counting = [];
     else if (isAds(newest.kind)) this.#counting = [newest];
-    else this.#counting = sorted.filter((other) => !isAds(other.kind) && other.node.gateway === newest.node.gateway);
+    else this.#counting = sorted.filter((other) => !isAds(other.kind) && other.view === newest.view);
     return before.length !== this.#counting.length || before.some((report, index) => report !== this.#counting[index]);
   }
 

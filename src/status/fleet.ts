@@ -8,6 +8,7 @@ import type { NodeFilter, NodeRow, StatusStore } from "../store/status-store.js"
 import { type Clock, systemClock } from "../telemetry/clock.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
+import type { FleetNode } from "./fleet-node.js";
 import { Flusher } from "./flusher.js";
 import type { NodeReport, RevisionChanges } from "./node-report.js";
 import { type NodeView, type RevisionAuthor, toNodeRow, toNodeView } from "./node-view.js";
@@ -183,6 +184,11 @@ export class Fleet {
     const asked = new Set(gateways);
     for (const { gateway } of this.#tracker.nodes()) if (asked.has(gateway)) counts.set(gateway, (counts.get(gateway) ?? 0) + 1);
     return counts;
+  }
+
+  /** Envoys whose newest stream is on this replica; a live view. */
+  ownNodes(): Iterable<FleetNode> {
+    return this.#tracker.nodes();
   }
 
   /** Ends all waits with what there is, and lets no new one begin: before the streams end, so that no wait takes that for an answer. */

@@ -10,6 +10,8 @@ export type RevisionChanges = ReadonlyMap<ResourceType, ReadonlyMap<string, read
 /** A live view of one stream. */
 export interface NodeReport {
   readonly node: NodeIdentity;
+  /** Under which it is counted: its gateway, or `<gateway>/<rollout>` while it sees a rollout. */
+  readonly view: string;
   readonly kind: StreamKind;
   /** ms since the epoch, this replica's clock. */
   readonly openedAt: number;

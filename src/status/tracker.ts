@@ -6,6 +6,7 @@
 import type { GatewaySync } from "../model/node.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
+import { gatewayOfView } from "../model/rollout.js";
 import { FleetNode, isRefusal } from "./fleet-node.js";
 import { allTypes, type NodeReport, type RevisionChanges, typeBits } from "./node-report.js";
 import { Cohort, TrackedRevision } from "./tracked-revision.js";
@@ -15,6 +16,7 @@ export const maxTrackedRevisions = 256;
 /** Revisions before the one that was loaded which are followed too: somebody may still wait for them on another replica. */
 export const revisionsBeforeLoad = 16;
 
+/** A gateway's Envoys, or those of them that see a rollout: what a revision changes for them differs, so they are counted apart. */
 interface Gateway {
   readonly name: string;
   readonly nodes: Set<FleetNode>;
@@ -101,7 +103,7 @@ export class Tracker {
   /** After each message of the stream: what it answered may settle what its node owes. */
   answered(report: NodeReport): void {
     const node = this.#nodes.get(report.node.id);
-    const gateway = node && this.#gateways.get(node.gateway);
+    const gateway = node && this.#gateways.get(node.view);
     if (!node || !gateway) return;
     const subscribedBefore = node.subscribed;
     const { restarts, exceptionsChanged, refusalsChanged } = node.refresh();
@@ -122,12 +124,12 @@ export class Tracker {
 
   /** Takes the node out of everything, changes its streams, and puts it back as what it is now. */
   #reopen(node: FleetNode, change: () => boolean): void {
-    const from = node.newest && this.#gateways.get(node.gateway);
+    const from = node.newest && this.#gateways.get(node.view);
     const unanswered = [...node.without].filter((tracked) => !tracked.without.get(node)?.some(isRefusal));
     const owed = new Set([...node.pending, ...unanswered.map((tracked) => tracked.cohort)]);
     if (!change()) return;
     if (from) this.#withdraw(from, node);
-    const to = node.newest && this.#gateway(node.gateway);
+    const to = node.newest && this.#gateway(node.view);
     node.refresh();
     if (to) {
       to.nodes.add(node);
@@ -141,8 +143,13 @@ export class Tracker {
       cohort.leave(node.id);
       this.#touch(cohort);
     }
-    if (from && from.nodes.size === 0 && !this.options.gatewayKnown(from.name)) this.#gateways.delete(from.name);
+    if (from && from.nodes.size === 0 && !this.#isKept(from.name)) this.#gateways.delete(from.name);
     this.options.onChange();
+  }
+
+  /** A view of a rollout is there for its Envoys alone. */
+  #isKept(name: string): boolean {
+    return gatewayOfView(name) === name && this.options.gatewayKnown(name);
   }
 
   #gateway(name: string): Gateway {

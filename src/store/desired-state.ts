@@ -6,6 +6,7 @@ import type { StateRows } from "../model/desired-state.js";
 import { type Kind, kinds, type Revision } from "../model/revision.js";
 import { objectTables, type RowKinds, space } from "./objects.js";
 import { type CountColumns, fromCountColumns, type ObjectCounts } from "./revisions.js";
+import { fromOverlayRow, type OverlayRow } from "./rollout-row.js";
 import { inTransaction, type Transaction } from "./transaction.js";
 
 /** The rows are not those that the revision recorded. Nothing may be served from them; `found` and `recorded` say where they differ. */
@@ -42,6 +43,9 @@ export async function loadState(pool: pg.Pool, queryTimeoutMs: number): Promise<
       const endpoints = await all(transaction, "endpoint");
       const listeners = await all(transaction, "listener");
       const routes = await all(transaction, "route");
+      const overlays = await transaction.query<OverlayRow>(
+        "select name, shares, changes from rollouts where state = 'staging' order by name",
+      );
       const found = { cluster: clusters.length, endpoint: endpoints.length, listener: listeners.length, route: routes.length };
       const recorded = recordedCounts(head);
       if (!recorded || kinds.some((kind) => recorded[kind] !== found[kind])) throw new StateMismatch(revision, recorded, found);
@@ -52,6 +56,7 @@ export async function loadState(pool: pg.Pool, queryTimeoutMs: number): Promise<
         endpoints: endpoints.map(objectTables.endpoint.fromRow),
         listeners: listeners.map(objectTables.listener.fromRow),
         routes: routes.map(objectTables.route.fromRow),
+        overlays: overlays.map(fromOverlayRow),
       };
     },
   );

@@ -8,8 +8,11 @@ import { type CountColumns, fromCountColumns, type ObjectCounts } from "./revisi
 import type { Transaction } from "./transaction.js";
 import type { RowChange } from "./write-tx.js";
 
-/** emptied: none of a kind would be left. shrink: too much of a kind, or of one cluster's endpoints, would be gone. size: too many. */
-export type Guard = "emptied" | "shrink" | "size";
+/**
+ * emptied: none of a kind would be left. shrink: too much of a kind, or of one cluster's endpoints, would be gone. size: too many.
+ * rollout: a gateway's policy stages its changes; that one is for api/ to ask about, and for the history to remember.
+ */
+export type Guard = "emptied" | "shrink" | "size" | "rollout";
 
 /** Fewer than so many gone are never too many. */
 const minGone = 5;
@@ -20,7 +23,7 @@ export const maxObjects: ObjectCounts = { cluster: 50_000, endpoint: 500_000, li
 
 /** One guard that says no, with its figures. */
 export interface GuardFault {
-  readonly guard: Guard;
+  readonly guard: Exclude<Guard, "rollout">;
   readonly kind: Kind;
   /** Of endpoints that would be gone from one cluster. */
   readonly cluster?: string;

@@ -2,10 +2,11 @@
 // In: a revision and its id. Out: the next ones, or "other history". One statement, so one snapshot of one server.
 // The poll is the truth; hints (revision-hints.ts) only make it sooner. Called by snapshot/ through store.ts.
 import type pg from "pg";
-import type { Change, CommittedRevision, Kind, ObjectKinds, Revision } from "../model/revision.js";
+import type { Change, CommittedRevision, Kind, ObjectKinds, OverlayChange, Revision } from "../model/revision.js";
 import { objectTables, type RowKinds } from "./objects.js";
 import { read } from "./pool.js";
 import type { RevisionMark } from "./revisions.js";
+import { fromOverlaySpec, type OverlaySpec, overlayKind } from "./rollout-row.js";
 
 /** `head` is the newest revision at the time of the read: below it, ask again at once. */
 export type FeedAnswer =
@@ -30,7 +31,13 @@ interface RevisionColumns {
   readonly id: string | null;
 }
 
-type FeedRow = RevisionColumns & (ChangeColumns | { readonly kind: null; readonly name: null });
+interface OverlayColumns {
+  readonly kind: typeof overlayKind;
+  readonly name: string;
+  readonly after: OverlaySpec | null;
+}
+
+type FeedRow = RevisionColumns & (ChangeColumns | OverlayColumns | { readonly kind: null; readonly name: null });
 
 // Always at least one row, as the counter has one: with nothing new it costs three look-ups by primary key.
 const feedQuery = `
@@ -46,15 +53,19 @@ export async function readAfter(pool: pg.Pool, at: RevisionMark, limit: number):
   const rows = await read<FeedRow>(pool, feedQuery, [at.revision, limit]);
   const [first] = rows;
   if (!first || first.head < at.revision || (first.own_id ?? "") !== at.id) return { kind: "other-history" };
-  const revisions: { revision: Revision; id: string; changes: Change[] }[] = [];
+  const revisions: { revision: Revision; id: string; changes: Change[]; overlays: OverlayChange[] }[] = [];
   for (const row of rows) {
     if (row.revision === null || row.id === null) continue;
     let last = revisions.at(-1);
     if (last?.revision !== row.revision) {
       const expected = (last?.revision ?? at.revision) + 1;
       if (row.revision !== expected) return { kind: "other-history" }; // Commits leave no gaps; whoever made one wrote another history.
-      last = { revision: row.revision, id: row.id, changes: [] };
+      last = { revision: row.revision, id: row.id, changes: [], overlays: [] };
       revisions.push(last);
+    }
+    if (row.kind === overlayKind) {
+      last.overlays.push({ name: row.name, after: row.after === null ? undefined : fromOverlaySpec(row.after) });
+      continue;
     }
     const change = fromChangeRow(row);
     if (change) last.changes.push(change);
@@ -62,7 +73,7 @@ export async function readAfter(pool: pg.Pool, at: RevisionMark, limit: number):
   return { kind: "next", revisions, head: first.head };
 }
 
-function fromChangeRow(row: FeedRow): Change | undefined {
+function fromChangeRow(row: Exclude<FeedRow, OverlayColumns>): Change | undefined {
   switch (row.kind) {
     case "cluster":
       return { kind: row.kind, name: row.name, before: fromSpec(row.kind, row.before), after: fromSpec(row.kind, row.after) };

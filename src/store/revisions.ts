@@ -4,6 +4,7 @@ import pg from "pg";
 import { AppError } from "../errors.js";
 import type { Author, Kind, Revision } from "../model/revision.js";
 import { read } from "./pool.js";
+import type { OverlayRowChange } from "./rollout-writes.js";
 import type { Transaction } from "./transaction.js";
 import type { RowChange } from "./write-tx.js";
 
@@ -48,6 +49,8 @@ export interface CommitChoices {
   readonly overrides: readonly string[];
   /** A kind may be left without objects: that is overridden, or one object was removed by its name. */
   readonly mayEmpty: boolean;
+  /** The staged rollout that it belongs to; undefined: what any of them holds is not its to change. */
+  readonly rollout: string | undefined;
   readonly notify: boolean;
 }
 
@@ -55,8 +58,8 @@ export interface CommitChoices {
 export function commitStatement(
   id: string,
   author: Author,
-  changes: readonly RowChange[],
-  { overrides, mayEmpty, notify }: CommitChoices,
+  changes: readonly (RowChange | OverlayRowChange)[],
+  { overrides, mayEmpty, rollout, notify }: CommitChoices,
 ): string {
   const list = JSON.stringify(changes.map(({ kind, name, before, after }) => ({ kind, name, before, after })));
   // A NUL would end the whole message there: Postgres holds none in a text.
@@ -64,7 +67,7 @@ export function commitStatement(
     text === undefined ? "null" : pg.escapeLiteral(text.replaceAll("\0", ""));
   const texts = [id, author.author, author.requestId, author.reason].map(literal);
   const passed = `array[${overrides.map(literal).join(", ")}]::text[]`;
-  return `select commit_revision(${texts.join(", ")}, ${pg.escapeLiteral(list)}::jsonb, ${passed}, ${mayEmpty}, ${notify}) as revision`;
+  return `select commit_revision(${texts.join(", ")}, ${pg.escapeLiteral(list)}::jsonb, ${passed}, ${mayEmpty}, ${literal(rollout)}::text, ${notify}) as revision`;
 }
 
 /** The newest revision: two look-ups by primary key. @throws database_unavailable */

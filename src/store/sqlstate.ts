@@ -24,15 +24,18 @@ export const sqlState = {
   queryCanceled: "57014",
   /** Of our own: commit_revision found a kind emptied that was not when the guards looked. */
   emptied: "CH001",
+  /** Of our own: commit_revision found an object that a staged rollout holds. */
+  heldByRollout: "CH002",
 } as const;
 
 /**
  * contention: the transaction lost against another one; run again, the same work sees what that one did, and may succeed at once.
+ * held: a rollout holds an object that it would change (0007_rollouts.sql).
  * reference: it names a row that is not there.
  * unavailable: there is no database to speak of now. unmigrated: its schema is missing or older than this binary.
  * value: the database can't hold the value (a NUL in a string). other: our mistake.
  */
-export type FailureKind = "contention" | "reference" | "unavailable" | "unmigrated" | "value" | "other";
+export type FailureKind = "contention" | "held" | "reference" | "unavailable" | "unmigrated" | "value" | "other";
 
 /** state → meaning. Classes (two characters) are in `failureClasses`. */
 const failureStates: ReadonlyMap<string, FailureKind> = new Map([
@@ -50,6 +53,7 @@ const failureStates: ReadonlyMap<string, FailureKind> = new Map([
   [sqlState.deadlockDetected, "contention"],
   [sqlState.lockNotAvailable, "contention"],
   [sqlState.emptied, "contention"], // Run again, the guards see what the other writer left, and say so with figures.
+  [sqlState.heldByRollout, "held"],
   [sqlState.undefinedTable, "unmigrated"],
   [sqlState.undefinedFunction, "unmigrated"],
 ]);
@@ -67,6 +71,8 @@ export class QueryFailure extends Error {
   readonly kind: FailureKind;
   readonly state: string | undefined;
   readonly constraint: string | undefined;
+  /** What the server adds to its message. */
+  readonly detail: string | undefined;
 
   constructor(cause: unknown) {
     super("the database did not do what it was asked", { cause });
@@ -74,6 +80,7 @@ export class QueryFailure extends Error {
     const answered = cause instanceof pg.DatabaseError ? cause : undefined;
     this.state = answered?.code;
     this.constraint = answered?.constraint;
+    this.detail = answered?.detail;
     // Whatever pg throws without a server's answer is the connection's: refused, reset, timed out. It has no code of its own.
     this.kind = answered ? kindOf(answered.code ?? "") : "unavailable";
   }
@@ -111,9 +118,18 @@ export function toAppError(failure: unknown, facts: Readonly<Record<string, unkn
       };
       return new AppError("invalid_body", facts, [problem], failure);
     }
+    case "held":
+      return heldByRollout(failure, facts);
     case "reference":
       return new AppError("invalid_reference", { ...facts, constraint: failure.constraint }, [], failure);
     case "other":
       return failure;
   }
+}
+
+/** The SQL function's detail is JSON of ours: which rollout, and which object. */
+function heldByRollout(failure: QueryFailure, facts: Readonly<Record<string, unknown>>): AppError {
+  const held: { readonly rollout: string; readonly kind: string; readonly name: string } = JSON.parse(failure.detail ?? "{}");
+  const detail = `rollout ${held.rollout} is trying out a change that needs ${held.kind} ${held.name} as it is: wait for its end, or abort it`;
+  return new AppError("held_by_rollout", { ...facts, ...held, detail }, [], failure);
 }

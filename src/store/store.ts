@@ -13,6 +13,7 @@ import { createPool } from "./pool.js";
 import { type FeedAnswer, readAfter } from "./revision-feed.js";
 import { type Channel, RevisionHints } from "./revision-hints.js";
 import { type RevisionMark, readHead } from "./revisions.js";
+import { createRolloutStore, type RolloutStore } from "./rollout-store.js";
 import { toAppError } from "./sqlstate.js";
 import { createStatusStore, type StatusStore } from "./status-store.js";
 import { type WriteChoices, type Written, write } from "./write.js";
@@ -28,6 +29,18 @@ export type { ListFilter, ListPage, Page, StoreReads } from "./object-reads.js";
 export type { Stored } from "./objects.js";
 export type { FeedAnswer } from "./revision-feed.js";
 export type { ObjectCounts, RevisionFacts, RevisionMark } from "./revisions.js";
+export type {
+  AppliedObjects,
+  GatewayPolicy,
+  OpenRollout,
+  RolloutNode,
+  RolloutState,
+  RolloutStore,
+  StoredRollout,
+  StoredRolloutNode,
+  Traffic,
+} from "./rollout-store.js";
+export { type Cohort, type NewRollout, RolloutOvertaken } from "./rollout-writes.js";
 export type { NodeFilter, NodeRow, ReplicaBeat, StatusStore, SyncRow } from "./status-store.js";
 export type { WriteChoices, Written } from "./write.js";
 export type { PutOutcome, WriteTx } from "./write-tx.js";
@@ -73,6 +86,7 @@ export interface Store {
   /** Called when a replica may have saved sync. */
   onSyncHint(callback: () => void): () => void;
   readonly status: StatusStore;
+  readonly rollouts: RolloutStore;
   close(): Promise<void>;
 }
 
@@ -110,6 +124,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     onRevisionHint: (callback) => subscribe("revision", callback),
     onSyncHint: (callback) => subscribe("sync", callback),
     status: observeStatus(createStatusStore(feed, notify), observe),
+    rollouts: createRolloutStore(feed),
     async close() {
       stopWatching();
       const closed = Promise.all([hints?.close(), api.end(), feed.end(), load.end()]);

@@ -12,6 +12,7 @@ import { forgetApplied, type ObjectKey, readApplied, writeApplied } from "./appl
 import { checkSpan, maxDifferences, readDifferences } from "./differences.js";
 import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
 import { writeReferences } from "./references.js";
+import { RolloutWrites } from "./rollout-writes.js";
 import { toChange } from "./row-change.js";
 import type { Transaction } from "./transaction.js";
 
@@ -69,6 +70,8 @@ export interface WriteTx {
    * commits in between (it runs again). Locks nothing.
    */
   differences(from: Revision, to?: Revision): Promise<readonly Change[]>;
+  /** Staged rollouts that this write begins, moves or ends. */
+  readonly rollouts: Pick<RolloutWrites, "begin" | "move" | "promote" | "abort" | "finish">;
 }
 
 /** kind → name → the row as it is now, locked by us; undefined: it is not there. */
@@ -80,12 +83,15 @@ export class ObjectWrites implements WriteTx {
   /** `<kind> <name>` → what became of it. */
   readonly #changes = new Map<string, RowChange>();
   #base: Revision | undefined;
+  readonly rollouts: RolloutWrites;
 
-  constructor(private readonly transaction: Transaction) {}
+  constructor(private readonly transaction: Transaction) {
+    this.rollouts = new RolloutWrites(transaction, this);
+  }
 
-  /** The revision that `differences` compared with as the newest; undefined: it was not asked. */
+  /** The revision that the work has looked at as the newest; undefined: it has not looked at the whole. */
   get base(): Revision | undefined {
-    return this.#base;
+    return this.#base ?? this.rollouts.base;
   }
 
   /** The net effect so far: an object that ended as it began is not in it. */

@@ -90,7 +90,7 @@ export async function write<T>(
           await checkGuards(transaction, objects.changes(), choices.overrides ?? []);
           if (choices.dryRun) return void (await transaction.rollBack());
           if (idempotency)
-            await rememberAnswer(transaction, idempotency, value.value, value.changes.length > 0 ? attempt.id : undefined);
+            await rememberAnswer(transaction, idempotency, value.value, isChange(objects) ? attempt.id : undefined);
           return commit(options, transaction, objects, author, attempt, choices);
         },
       );
@@ -106,6 +106,10 @@ export async function write<T>(
     }
     await new Promise((done) => setTimeout(done, Math.random() * Math.min(maxRetryMs, firstRetryMs * 2 ** run)));
   }
+}
+
+function isChange(objects: ObjectWrites): boolean {
+  return objects.changes().length + objects.rollouts.changes().length > 0;
 }
 
 function written<T>(
@@ -126,12 +130,18 @@ async function commit(
   { baseRevision, overrides = [] }: WriteChoices,
 ): Promise<RevisionMark | undefined> {
   const changes = objects.changes();
-  if (changes.length === 0) {
+  const overlays = objects.rollouts.changes();
+  if (changes.length + overlays.length === 0) {
     await transaction.commit();
     return undefined;
   }
   const mayEmpty = overrides.includes("emptied") || isSingleRemoval(changes);
-  const statement = commitStatement(attempt.id, author, changes, { overrides, mayEmpty, notify: options.notify });
+  const statement = commitStatement(attempt.id, author, [...changes, ...overlays], {
+    overrides,
+    mayEmpty,
+    rollout: objects.rollouts.own,
+    notify: options.notify,
+  });
   if (baseRevision !== undefined || objects.base !== undefined)
     return commitAfter(transaction, statement, attempt, { caller: baseRevision, work: objects.base });
   attempt.commitWasSent = true;

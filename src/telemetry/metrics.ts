@@ -21,7 +21,7 @@ export const metricTable = {
   xds_streams_ended_total: {
     kind: "counter",
     labels: ["kind", "reason"],
-    help: "Streams ended, by reason (client, limit, stalled, age, shutdown, error).",
+    help: "Streams ended, by reason (client, limit, stalled, age, shutdown, error, rollout).",
   },
   xds_responses_sent_total: { kind: "counter", labels: ["type"], help: "Discovery responses written, by resource type." },
   xds_bytes_sent_total: { kind: "counter", labels: ["type"], help: "Bytes of discovery responses written, by resource type." },
@@ -157,6 +157,12 @@ export const metricTable = {
     kind: "counter",
     labels: ["outcome"],
     help: "Refused writes that were asked to be undone (restored, left).",
+  },
+  rollouts_open: { kind: "gauge", labels: [], help: "Staged rollouts under way, on all replicas." },
+  rollout_events_total: {
+    kind: "counter",
+    labels: ["event"],
+    help: "Steps of staged rollouts that this replica took (began, stage, promoted, done, aborted).",
   },
   webhook_deliveries_total: {
     kind: "counter",

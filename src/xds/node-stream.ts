@@ -83,6 +83,10 @@ export class NodeStream implements StreamView, NodeReport {
     return this.options.snapshot;
   }
 
+  get view(): string {
+    return this.options.snapshot.view;
+  }
+
   // ---- Events --------------------------------------------------------------------------------------------------------
 
   receive(type: ResourceType, request: Request, now: number): void {

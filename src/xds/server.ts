@@ -42,6 +42,10 @@ export interface XdsServer {
 
 /** Nodes that are remembered over reconnects; the one heard of longest ago is forgotten beyond it. */
 const maxRememberedNodes = 10_000;
+/** Envoys that saw a rollout have the same as all others once it is over: their streams are ended over this time. */
+const leaveSpreadMs = 30_000;
+/** A stream that is to be opened again is ended between two changes, or after this long. */
+const moveIdleWaitMs = 2_000;
 /** A fleet that is turned away comes again and again: the log is told this often, the metric each time. */
 const turnAwayLogMs = 10_000;
 
@@ -72,7 +76,12 @@ class GrpcXdsServer implements XdsServer {
     this.#now = options.now ?? Date.now;
     this.#admission = new TokenBucket(limits.newStreamsPerSecond, limits.newStreamBurst);
     this.#loop = new PushLoop(metrics, this.#now, (call, now) => this.#onTick(call, now));
-    this.#stopFollowing = options.snapshots.onPublished((changed) => this.#loop.published(changed));
+    const stopFollowing = options.snapshots.onPublished((changed) => this.#loop.published(changed));
+    const stopMoving = options.snapshots.onMoved(() => this.#onMoved());
+    this.#stopFollowing = () => {
+      stopFollowing();
+      stopMoving();
+    };
     this.#context = {
       snapshots: options.snapshots,
       limits,
@@ -178,12 +187,29 @@ class GrpcXdsServer implements XdsServer {
     this.options.metrics.set("xds_streams_open", { kind }, count);
   }
 
+  /** Rollouts have begun, moved or ended. Who is to see one has its stream ended at once; who comes back from one is in no hurry. */
+  #onMoved(): void {
+    const now = this.#now();
+    for (const call of [...this.#open]) {
+      call.noteElsewhere(now);
+      this.#move(call, now);
+    }
+  }
+
+  #move(call: StreamCall, now: number): void {
+    const { elsewhere } = call;
+    if (!elsewhere || !call.stream) return;
+    const dueAt = elsewhere.since + (elsewhere.leaves ? spreadOf(call.stream.ordinal) * leaveSpreadMs : 0);
+    if (now >= dueAt && (pumpable(call) || now - dueAt >= moveIdleWaitMs)) call.end("rollout");
+  }
+
   #onTick(call: StreamCall, now: number): void {
     call.cutIfStalled(now);
+    this.#move(call, now);
     const { streamMaxAgeMs } = this.options.limits;
     if (streamMaxAgeMs === 0 || !call.stream || call.kind === "delta" || call.kind === "sotw") return;
     // Spread over 80–120 % of the age by the stream's number, so that a fleet that came together does not go together.
-    const age = streamMaxAgeMs * (0.8 + ((call.stream.ordinal * 0.618_034) % 1) * 0.4);
+    const age = streamMaxAgeMs * (0.8 + spreadOf(call.stream.ordinal) * 0.4);
     const isIdle = pumpable(call) && now - call.openedAt > age;
     if (isIdle) call.end("age");
   }
@@ -198,6 +224,11 @@ class GrpcXdsServer implements XdsServer {
     }
     return known;
   }
+}
+
+/** 0–1, evenly spread over streams that were opened one after the other. */
+function spreadOf(ordinal: number): number {
+  return (ordinal * 0.618_034) % 1;
 }
 
 /** Nothing is on its way to the Envoy: a change sent in the last moment would be lost for a reconnect. */

@@ -18,7 +18,7 @@ import { typeOfUrl, typeUrls } from "./type-urls.js";
 export type Call = ServerDuplexStream<Buffer, Buffer>;
 
 /** Why a stream ended; the values of a metric's label. */
-export type EndReason = "client" | "limit" | "stalled" | "age" | "shutdown" | "error" | "lag";
+export type EndReason = "client" | "limit" | "stalled" | "age" | "shutdown" | "error" | "lag" | "rollout";
 
 export interface CallContext {
   readonly snapshots: Snapshots;
@@ -32,6 +32,13 @@ export interface CallContext {
   closed(call: StreamCall): void;
   answered(call: StreamCall): void;
 }
+
+/** What an Envoy logs when its stream ends by our wish. */
+const endWords: Readonly<Partial<Record<EndReason, string>>> = {
+  age: "opened long ago; open another, maybe on another replica",
+  shutdown: "the replica is going away",
+  rollout: "a rollout begins or ends for this Envoy: open another stream",
+};
 
 /** Written and not yet taken by the transport: beyond either, the peer reads too slowly and gets no more for now. */
 const maxUnsentFrames = 16;
@@ -51,6 +58,7 @@ export class StreamCall implements FrameSink {
   #unsentSince = 0;
   #ended = false;
   #otherNonces = 0;
+  #elsewhereSince: number | undefined;
   /** Limits that the log was told of. */
   readonly #told = new Set<LimitName>();
   readonly #bucket: TokenBucket;
@@ -140,7 +148,7 @@ export class StreamCall implements FrameSink {
   #open(node: RequestNode): void {
     const { context } = this;
     const transport = this.kind === "ads-delta" || this.kind === "ads-sotw" ? "ads" : this.kind;
-    this.#snapshot = context.snapshots.acquire(node.gateway, transport);
+    this.#snapshot = context.snapshots.acquire(node.gateway, transport, node.id);
     this.#stream = new NodeStream({
       node,
       kind: this.kind,
@@ -163,7 +171,7 @@ export class StreamCall implements FrameSink {
       },
       "stream opened",
     );
-    if (!context.snapshots.isKnown(node.gateway))
+    if (!context.snapshots.isKnown(this.#snapshot.view))
       context.log.warn(
         { node: node.id, gateway: node.gateway },
         "no listener names this gateway: the Envoy gets an empty configuration",
@@ -258,6 +266,20 @@ export class StreamCall implements FrameSink {
     this.#reset();
   }
 
+  /** Since when, and whether, a rollout wants the Envoy to have another snapshot; `leaves`: it is in one that is over. */
+  get elsewhere(): { readonly since: number; readonly leaves: boolean } | undefined {
+    if (this.#ended || this.#elsewhereSince === undefined) return undefined;
+    return { since: this.#elsewhereSince, leaves: this.#snapshot?.rollout !== undefined };
+  }
+
+  /** To be called when rollouts have begun, moved or ended. */
+  noteElsewhere(now: number): void {
+    const [stream, snapshot] = [this.#stream, this.#snapshot];
+    if (!stream || !snapshot) return;
+    const isElsewhere = this.context.snapshots.isElsewhere(snapshot, stream.node.id);
+    this.#elsewhereSince = isElsewhere ? (this.#elsewhereSince ?? now) : undefined;
+  }
+
   // ---- The end -------------------------------------------------------------------------------------------------------
 
   giveUp(reason: string): void {
@@ -265,12 +287,7 @@ export class StreamCall implements FrameSink {
   }
   end(reason: EndReason): void {
     if (reason === "client") this.#end(reason, status.OK, "");
-    else
-      this.#end(
-        reason,
-        status.UNAVAILABLE,
-        reason === "age" ? "opened long ago; open another, maybe on another replica" : "the replica is going away",
-      );
+    else this.#end(reason, status.UNAVAILABLE, endWords[reason] ?? "the stream must be opened again");
   }
 
   #refuse({ limit, maximum, found }: LimitMet, node?: RequestNode): void {

@@ -150,6 +150,7 @@ export interface StreamOptions {
 /** A stream that says what the test made it say. */
 export class ScriptedStream implements NodeReport {
   readonly node: NodeIdentity;
+  readonly view: string;
   readonly kind: StreamKind;
   readonly openedAt: number;
   readonly ordinal = ++ordinals;
@@ -163,6 +164,7 @@ export class ScriptedStream implements NodeReport {
     options: StreamOptions,
   ) {
     this.node = { id, gateway: options.gateway ?? "edge", region: "", zone: "", envoyVersion: "1.40.0" };
+    this.view = this.node.gateway;
     this.kind = options.kind ?? "ads-delta";
     this.openedAt = options.openedAt ?? 0;
     this.types = new Set(options.types ?? resourceTypes);

@@ -1,0 +1,148 @@
+// Staged rollouts under way and of before, and the policies of gateways. In: HTTP. Out: what the store knows; an abort is a revision.
+// How a write becomes a rollout: staging.ts. What drives one: rollout/.
+import { Type } from "typebox";
+import { AppError } from "../errors.js";
+import type { OpenRollout, RolloutStore } from "../store/store.js";
+import { answering, readAnswers } from "./answers.js";
+import { readAuthor } from "./author.js";
+import type { Api, ApiContext } from "./context.js";
+import { integer, name, object, word } from "./fields.js";
+import { fromRolloutBody, rolloutSchema, rolloutShown, toOpenRolloutBody, toPolicyBody, toRolloutBody } from "./rollout-body.js";
+import { whenEnded } from "./rollout-wait.js";
+import { restore } from "./undo.js";
+import { maxWaitMs } from "./write-choices.js";
+
+const tags = ["rollouts"];
+const standardLimit = 100;
+const standardWaitMs = 10_000;
+const params = Type.Object({ rollout: Type.String({ maxLength: 128, description: "Its name." }) });
+
+async function existing(store: Pick<RolloutStore, "one">, rollout: string): Promise<OpenRollout> {
+  const found = await store.one(rollout);
+  if (!found) throw new AppError("not_found", { kind: "rollout", name: rollout, detail: `there is no rollout ${rollout}` });
+  return found;
+}
+
+function readCalls(api: Api, { store, closing }: ApiContext): void {
+  const query = object({
+    limit: Type.Optional(integer(1, 1000, "Rollouts on a page.", standardLimit)),
+    before: Type.Optional(Type.String({ maxLength: 128, description: "Rollouts that began before this one." })),
+  });
+  api.get("/v1/rollouts", {
+    schema: answering(readAnswers(Type.Object({ items: Type.Array(rolloutShown), next: Type.Optional(Type.String()) })), {
+      summary: "List staged rollouts, newest first",
+      tags,
+      querystring: query,
+    }),
+    handler: async ({ query: { limit = standardLimit, before } }) => {
+      const found = await store.rollouts.list(limit + 1, before);
+      const items = found.slice(0, limit);
+      const next = found.length > limit ? items.at(-1)?.name : undefined;
+      return { items: items.map(toRolloutBody), ...(next === undefined ? {} : { next }) };
+    },
+  });
+
+  const waitQuery = object({
+    wait: Type.Optional(word(["ended"], "`ended`: answer when it is done, or was stopped (409), or the time is over (202).")),
+    timeoutMs: Type.Optional(integer(0, maxWaitMs, "Longest wait, ms.", standardWaitMs)),
+  });
+  api.get("/v1/rollouts/:rollout", {
+    schema: answering(readAnswers(rolloutShown), {
+      summary: "Read one staged rollout, or wait for its end",
+      tags,
+      params,
+      querystring: waitQuery,
+    }),
+    handler: async ({ params: { rollout }, query: { wait, timeoutMs = standardWaitMs } }, reply) => {
+      if (wait !== undefined) {
+        const ended = await whenEnded(store.rollouts, rollout, timeoutMs, closing);
+        if (ended && ended.rollout.state !== "done") reply.code(202);
+      }
+      return toOpenRolloutBody(await existing(store.rollouts, rollout));
+    },
+  });
+}
+
+/** Stopping one is what the driver does too, asked for by a person. */
+function abortCall(api: Api, { store, log }: ApiContext): void {
+  api.delete("/v1/rollouts/:rollout", {
+    schema: answering(readAnswers(rolloutShown), {
+      summary: "Stop a staged rollout: the Envoys that have the change are put back. One that has ended stays as it is.",
+      tags,
+      params,
+    }),
+    handler: async (request) => {
+      const { rollout: wanted } = request.params;
+      const author = readAuthor(request.headers, request.id);
+      const { rollout } = await existing(store.rollouts, wanted);
+      const end = { cause: "asked", detail: `stopped by ${author.author}${author.reason ? `: ${author.reason}` : ""}` };
+      const reason = author.reason ?? `rollout ${rollout.name}: stopped`;
+      await store.write(
+        { ...author, reason },
+        async (tx) => {
+          if (await tx.rollouts.abort(rollout.name, end)) return;
+          if (await tx.rollouts.finish(rollout.name, "aborted", end)) await restore(tx, rollout.changes, rollout.revision);
+        },
+        { overrides: ["emptied", "shrink", "size"] },
+      );
+      log.info({ ...author, rollout: rollout.name }, "rollout stopped");
+      return toOpenRolloutBody(await existing(store.rollouts, wanted));
+    },
+  });
+}
+
+const policyShown = Type.Object({
+  gateway: Type.String(),
+  rollout: Type.Unknown({ description: "As PUT takes it." }),
+  author: Type.String(),
+  at: Type.String({ format: "date-time" }),
+});
+
+function policyCalls(api: Api, { store, log }: ApiContext): void {
+  const gatewayParams = Type.Object({ gateway: name("gateway") });
+  const shown = async (gateway: string) => {
+    const [found] = await store.rollouts.policies([gateway]);
+    if (!found) throw new AppError("not_found", { kind: "rollout policy", name: gateway, detail: `gateway ${gateway} has none` });
+    return { ...found, rollout: toPolicyBody(found.rollout) };
+  };
+  api.get("/v1/gateways/:gateway/rollout-policy", {
+    schema: answering(readAnswers(policyShown), {
+      summary: "How a gateway's changes are rolled out",
+      tags,
+      params: gatewayParams,
+    }),
+    handler: ({ params: { gateway } }) => shown(gateway),
+  });
+  api.put("/v1/gateways/:gateway/rollout-policy", {
+    schema: answering(readAnswers(policyShown), {
+      summary: "Stage every change of a gateway from now on, unless it says `override=rollout`. Endpoints go to all at once.",
+      tags,
+      params: gatewayParams,
+      body: rolloutSchema,
+    }),
+    handler: async (request) => {
+      const { gateway } = request.params;
+      const author = readAuthor(request.headers, request.id);
+      await store.rollouts.putPolicy(gateway, fromRolloutBody(request.body, ""), author.author);
+      log.info({ ...author, gateway }, "rollout policy");
+      return shown(gateway);
+    },
+  });
+  api.delete("/v1/gateways/:gateway/rollout-policy", {
+    schema: answering(readAnswers(policyShown), { summary: "Stage a gateway's changes no more", tags, params: gatewayParams }),
+    handler: async (request) => {
+      const { gateway } = request.params;
+      const before = await shown(gateway);
+      await store.rollouts.deletePolicy(gateway);
+      log.info({ ...readAuthor(request.headers, request.id), gateway }, "rollout policy removed");
+      return before;
+    },
+  });
+}
+
+/** Adds the calls under /v1/rollouts and the policies of gateways. */
+export function rolloutCalls(api: Api, context: ApiContext): void {
+  readCalls(api, context);
+  abortCall(api, context);
+  policyCalls(api, context);
+}
