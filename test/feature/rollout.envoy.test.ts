@@ -1,0 +1,100 @@
+// A staged rollout on real Envoys: some see the change first, the others keep what they have until the gate opens; whoever refuses, goes
+// away or answers errors stops it at its stage, and is put back.
+// Mutants: `sees` that is always true (others get the change at once); a judge that never aborts; an abort that ends the rollout without
+// letting its objects go.
+import { beforeAll, describe, expect, test } from "vitest";
+import { clusterBody, listenerBody, routeBody } from "../support/bodies.js";
+import { type HttpBackend, startHttpBackend } from "../support/http-backend.js";
+import type { Mode } from "../support/envoy.js";
+import { freePort } from "../support/ports.js";
+import { send } from "../support/requests.js";
+import { waitFor } from "../support/wait.js";
+import { setUp, startWorld, type World } from "../support/world.js";
+
+interface Rollout {
+  readonly name: string;
+  readonly state: string;
+  readonly stage: number;
+  readonly cause?: string;
+  readonly detail?: string;
+  readonly nodes?: readonly { readonly node: string; readonly has: boolean }[];
+}
+
+const nodes = ["edge-1", "edge-2", "edge-3", "edge-4"];
+
+describe.each<Mode>(["delta", "sotw"])("a staged rollout, %s", (mode) => {
+  let world: World;
+  /** One listener port per Envoy: each has its own listener, so that requests can be sent to one Envoy. */
+  let port = 0;
+  let old: HttpBackend;
+  let fresh: HttpBackend;
+
+  beforeAll(async () => {
+    world = await startWorld({ nodes, mode });
+    port = await freePort();
+    old = await startHttpBackend("old");
+    fresh = await startHttpBackend("fresh");
+    await setUp(world.api, [
+      ["listener", listenerBody("web", port)],
+      ["cluster", clusterBody("old", [old])],
+      ["cluster", clusterBody("fresh", [fresh])],
+      ["route", routeBody("app", "web", "old")],
+    ]);
+  });
+
+  const change = (backend: string, more: object = {}, query = "") =>
+    world.api.call("POST", `/v1/changes${query}`, {
+      changes: [{ op: "put", kind: "route", object: routeBody("app", "web", backend) }],
+      rollout: { stages: [{ nodes: 1 }, { percent: 50 }], bakeMs: 800, ...more },
+    });
+  const rollout = async (name: string): Promise<Rollout> =>
+    (await world.api.call("GET", `/v1/rollouts/${name}`)).body as unknown as Rollout;
+  const ended = (name: string): Promise<Rollout> =>
+    waitFor(
+      `rollout ${name} has ended`,
+      async () => {
+        const now = await rollout(name);
+        return now.state === "done" || now.state === "aborted" ? now : undefined;
+      },
+      { timeoutMs: 40_000 },
+    );
+  /** node → the cluster that its route leads to, by its own configuration. */
+  const seen = async (): Promise<Record<string, string>> => {
+    const found: Record<string, string> = {};
+    for (const envoy of world.envoys) {
+      const dump = await envoy.admin("/config_dump?resource=dynamic_route_configs");
+      found[envoy.node] = dump.includes('"fresh"') ? "fresh" : "old";
+    }
+    return found;
+  };
+  const count = (found: Record<string, string>): number => Object.values(found).filter((cluster) => cluster === "fresh").length;
+
+  test("goes to one, to half, to all; everybody else keeps what they have until then", async () => {
+    const answer = await change("fresh");
+    const { rollout: begun } = answer.body as unknown as { rollout: Rollout };
+    if (!begun) throw new Error(JSON.stringify(answer.body));
+    expect([answer.status, begun.state, begun.stage]).toEqual([202, "staging", 0]);
+    const counts = new Map<string, Set<number>>();
+    const end = await waitFor(
+      "its end",
+      async () => {
+        const before = await rollout(begun.name);
+        const now = count(await seen());
+        const after = await rollout(begun.name);
+        const key = `${after.state} ${after.stage}`;
+        if (`${before.state} ${before.stage}` === key) counts.set(key, (counts.get(key) ?? new Set()).add(now));
+        return after.state === "done" ? after : undefined;
+      },
+      { timeoutMs: 40_000 },
+    );
+    expect(end.stage).toBe(2);
+    expect([...(counts.get("staging 0") ?? [])].every((number) => number <= 1), JSON.stringify([...counts])).toBe(true);
+    expect(counts.get("staging 0")?.has(1)).toBe(true);
+    expect([...(counts.get("staging 1") ?? [])].every((number) => number >= 1 && number <= 2)).toBe(true);
+    expect(counts.get("staging 1")?.has(2)).toBe(true);
+    expect(count(await seen())).toBe(4);
+    expect((await send({ port, path: "/" })).backend).toBe("fresh");
+    await world.api.call("PUT", "/v1/routes/app?wait=acked", routeBody("app", "web", "old"));
+    await waitFor("all are back at the gateway's own configuration", async () => (count(await seen()) === 0 ? true : undefined));
+  });
+});
