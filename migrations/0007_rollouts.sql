@@ -30,6 +30,9 @@ create table rollouts (
   stage_at    timestamptz not null default clock_timestamp(),
   acked_at    timestamptz,
   ended_at    timestamptz,
+  -- When a replica last looked after it, and since when one has without a gap: while nobody did, nobody could be seen to go or to confirm.
+  looked_at   timestamptz not null default clock_timestamp(),
+  resumed_at  timestamptz not null default clock_timestamp(),
   -- Why it was aborted, for programs and for people.
   cause       text,
   detail      text,
@@ -62,8 +65,7 @@ create table rollout_nodes (
   -- In Envoy's words; null: nothing that the rollout changes.
   refusal   jsonb,
   -- Streams that it has opened in the stage.
-  streams   int not null default 1,
-  opened_at text not null,
+  streams   int not null,
   lost_at   timestamptz,
   seen_at   timestamptz not null default clock_timestamp(),
   primary key (rollout, node)

@@ -79,6 +79,7 @@ export class RolloutDriver {
     this.#closed = true;
     clearTimeout(this.#timer);
     await this.#look;
+    this.options.watch.close();
   }
 
   #schedule(ms: number): void {

@@ -6,7 +6,7 @@ import type { OpenRollout, StoredRolloutNode, Traffic } from "../store/store.js"
 /** An Envoy that is away for longer than this is lost; a stream that moves to another replica is away for less. */
 export const lostAfterMs = 4_000;
 /** An Envoy whose stream we ended ourselves must be back by then, with the changes offered to it. */
-export const returnWithinMs = 8_000;
+export const returnWithinMs = 5_000;
 /** Every Envoy of a stage must have the changes by then. */
 export const confirmWithinMs = 60_000;
 /** Streams of one Envoy in one stage; more of them, and it goes down again and again. A replica that dies costs one. */
@@ -27,18 +27,18 @@ export type Decision =
 
 /** `nodes` that the stage began without (they joined later) count where they refuse, and are not waited for. */
 export function judge({ rollout, nodes, traffic }: OpenRollout): Decision {
-  const { policy, stage, stageAgeMs, bakedMs, expected } = rollout;
+  const { policy, stage, attendedMs, bakedMs, expected } = rollout;
   const here = new Map(nodes.filter((node) => node.stage === stage).map((node) => [node.node, node]));
   const awaited = [...expected.values()].flat();
   const reason =
     (policy.abortOn.nack ? refusal([...here.values()]) : undefined) ??
-    (policy.abortOn.disconnect ? loss(awaited, here, stageAgeMs) : undefined) ??
+    (policy.abortOn.disconnect ? loss(awaited, here, attendedMs) : undefined) ??
     errors(policy, traffic);
   if (reason) return { kind: "abort", ...reason };
   // One that is away and not missed by the policy, or refuses with the policy's leave, is not waited for.
   const missing = awaited.filter((node) => !(here.get(node)?.has || isExcused(here.get(node), policy)));
   if (missing.length > 0) {
-    if (stageAgeMs < confirmWithinMs) return { kind: "wait" };
+    if (attendedMs < confirmWithinMs) return { kind: "wait" };
     const detail = `${nameSome(missing)} did not confirm the change within ${confirmWithinMs / 1000} s`;
     return { kind: "abort", cause: "unconfirmed", detail };
   }
@@ -61,16 +61,16 @@ function refusal(nodes: readonly StoredRolloutNode[]): Reason | undefined {
   return { cause: "nack", detail: `${first.node} refused ${type} ${resource}: ${detail}${more}` };
 }
 
-function loss(awaited: readonly string[], here: ReadonlyMap<string, StoredRolloutNode>, stageAgeMs: number): Reason | undefined {
-  const away = awaited.filter((node) => isLost(here.get(node), stageAgeMs));
+function loss(awaited: readonly string[], here: ReadonlyMap<string, StoredRolloutNode>, attendedMs: number): Reason | undefined {
+  const away = awaited.filter((node) => isLost(here.get(node), attendedMs));
   if (away.length > 0) return { cause: "disconnect", detail: `${nameSome(away)} went away` };
   const restless = awaited.filter((node) => (here.get(node)?.streams ?? 0) > maxStreamsPerStage);
   if (restless.length === 0) return undefined;
   return { cause: "disconnect", detail: `${nameSome(restless)} came and went more than ${maxStreamsPerStage} times` };
 }
 
-function isLost(node: StoredRolloutNode | undefined, stageAgeMs: number): boolean {
-  return node ? (node.lostMs ?? 0) > lostAfterMs : stageAgeMs > returnWithinMs;
+function isLost(node: StoredRolloutNode | undefined, attendedMs: number): boolean {
+  return node ? (node.lostMs ?? 0) > lostAfterMs : attendedMs > returnWithinMs;
 }
 
 function errors({ abortOn }: RolloutPolicy, { stage, others }: OpenRollout["traffic"]): Reason | undefined {

@@ -19,7 +19,7 @@ export interface WatchOptions {
   readonly replica: string;
   readonly store: Pick<RolloutStore, "saveNodes" | "addTraffic">;
   readonly snapshots: Pick<Snapshots, "preview">;
-  readonly fleet: Pick<Fleet, "ownNodes">;
+  readonly fleet: Pick<Fleet, "ownNodes" | "onOpened">;
   readonly trafficOf: TrafficOf;
 }
 
@@ -33,7 +33,8 @@ interface Touched {
   readonly needed: ReadonlySet<ResourceType>;
 }
 
-type Row = RolloutNode & { readonly openedAt: string };
+/** `streams`: opened since the last row that was written. */
+type Row = RolloutNode & { readonly streams: number };
 
 /** One per replica. */
 export class RolloutWatch {
@@ -44,22 +45,39 @@ export class RolloutWatch {
   /** node → counters at the last look. */
   readonly #counted = new Map<string, Traffic>();
 
-  constructor(private readonly options: WatchOptions) {}
+  /** node → streams that it opened here and that no row tells of yet; while a rollout is under way. */
+  readonly #opened = new Map<string, number>();
+  #isWatching = false;
+  readonly #stopListening: () => void;
+
+  constructor(private readonly options: WatchOptions) {
+    this.#stopListening = options.fleet.onOpened((node) => {
+      if (this.#isWatching) this.#opened.set(node, (this.#opened.get(node) ?? 0) + 1);
+    });
+  }
+
+  close(): void {
+    this.#stopListening();
+  }
 
   /** Writes what has changed. @throws database_unavailable; the next look writes it then */
   async look(open: readonly OpenRollout[], now: number): Promise<void> {
-    if (open.length === 0) return this.#forget();
+    this.#isWatching = open.length > 0;
+    if (!this.#isWatching) return this.#forget();
     const own = [...this.options.fleet.ownNodes()];
     for (const { rollout } of open) {
       await this.#saveNodes(rollout, own, now);
       await this.#saveTraffic(rollout, own);
     }
+    const watched = new Set(open.flatMap(({ rollout }) => rollout.gateways));
+    for (const node of own) if (!watched.has(node.gateway)) this.#opened.delete(node.id);
   }
 
   #forget(): void {
     this.#written.clear();
     this.#touched.clear();
     this.#counted.clear();
+    this.#opened.clear();
   }
 
   async #saveNodes(rollout: StoredRollout, own: readonly FleetNode[], now: number): Promise<void> {
@@ -69,12 +87,27 @@ export class RolloutWatch {
       if (last.rollout === rollout.name && last.stage === rollout.stage && !rows.has(last.node))
         rows.set(last.node, { ...last, connected: false, has: false });
     }
+    // One that came and went between two looks.
+    for (const [gateway, nodes] of rollout.expected) {
+      for (const node of nodes) {
+        if (rows.has(node) || !this.#opened.has(node)) continue;
+        const gone = { rollout: rollout.name, node, gateway, stage: rollout.stage, connected: false, has: false };
+        rows.set(node, { ...gone, refusal: undefined, streams: this.#opened.get(node) ?? 0 });
+      }
+    }
     const changed = [...rows.values()].filter((row) => {
       const known = this.#written.get(keyOf(row));
-      return !known || known.row !== JSON.stringify(row) || now - known.at >= repeatMs;
+      return !known || row.streams > 0 || known.row !== JSON.stringify(row) || now - known.at >= repeatMs;
     });
-    await this.options.store.saveNodes(this.options.replica, changed);
-    for (const row of changed) this.#written.set(keyOf(row), { row: JSON.stringify(row), at: now, last: row });
+    for (const row of changed) this.#opened.delete(row.node);
+    await this.options.store.saveNodes(this.options.replica, changed).catch((error: unknown) => {
+      for (const { node, streams } of changed) this.#opened.set(node, (this.#opened.get(node) ?? 0) + streams);
+      throw error;
+    });
+    for (const row of changed) {
+      const last = { ...row, streams: 0 };
+      this.#written.set(keyOf(row), { row: JSON.stringify(last), at: now, last });
+    }
   }
 
   #rowOf(rollout: StoredRollout, node: FleetNode): Row {
@@ -91,7 +124,7 @@ export class RolloutWatch {
       connected: true,
       has: sees && open.length === 0 && hasAcked(node, touched, since),
       refusal: sees && refused ? { type: refused.type, resource: refused.name, detail: refused.detail } : undefined,
-      openedAt: String(node.since),
+      streams: this.#opened.get(node.id) ?? 0,
     };
   }
 
@@ -157,7 +190,7 @@ function isNewRefusal({ kind, revision }: ResourceException, { beganIn }: Stored
 function hasAcked(node: FleetNode, touched: Touched | undefined, since: number): boolean {
   const asks = (type: ResourceType): boolean => (node.subscribed & typeBits[type]) !== 0;
   if (!asks("listener") || (touched && ![...touched.needed].every(asks))) return false;
-  return resourceTypes.every((type) => !asks(type) || (touched && !touched.changes.has(type)) || node.acked[type] >= since);
+  return resourceTypes.every((type) => !asks(type) || (touched && !touched.changes.has(type)) || node.readAcked(type) >= since);
 }
 
 function toTouched(resources: readonly PreviewedResource[], isBase: boolean): Touched {

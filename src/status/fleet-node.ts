@@ -98,6 +98,17 @@ export class FleetNode implements Answers {
     return before.length !== this.#counting.length || before.some((report, index) => report !== this.#counting[index]);
   }
 
+  /** What it has acked of a type now: it moves on by itself where a revision changed nothing for the node. 0 when it does not ask. */
+  readAcked(type: ResourceType): Revision {
+    let acked: Revision | undefined;
+    for (const report of this.#counting) {
+      if (!report.subscribes(type)) continue;
+      if (acked !== undefined && oneStreamPerNode[type]) break;
+      acked = Math.min(acked ?? Number.POSITIVE_INFINITY, report.ackedRevision(type));
+    }
+    return acked ?? 0;
+  }
+
   /** Reads its streams again. Says what differs from the last time. */
   refresh(): Difference {
     let subscribed = 0;

@@ -65,6 +65,7 @@ export class Fleet {
   readonly #refusals: RefusalLog;
   readonly #authors = new Map<Revision, RevisionAuthor>();
   readonly #stops: (() => void)[];
+  readonly #openListeners = new Set<(node: string) => void>();
   #evaluationsCounted = 0;
 
   constructor(private readonly options: FleetOptions) {
@@ -111,6 +112,7 @@ export class Fleet {
   /** A stream said who it is. */
   opened(report: NodeReport): void {
     this.#tracker.opened(report);
+    for (const listener of this.#openListeners) listener(report.node.id);
   }
   /** The stream has ended; its report is not read again. */
   closed(report: NodeReport): void {
@@ -184,6 +186,12 @@ export class Fleet {
     const asked = new Set(gateways);
     for (const { gateway } of this.#tracker.nodes()) if (asked.has(gateway)) counts.set(gateway, (counts.get(gateway) ?? 0) + 1);
     return counts;
+  }
+
+  /** Called with the node of each stream that is opened here. Returns how to stop it. Must not throw. */
+  onOpened(listener: (node: string) => void): () => void {
+    this.#openListeners.add(listener);
+    return () => this.#openListeners.delete(listener);
   }
 
   /** Envoys whose newest stream is on this replica; a live view. */

@@ -40,6 +40,8 @@ export interface StoredRollout extends Author {
   readonly cause: string | undefined;
   readonly detail: string | undefined;
   readonly stageAgeMs: number;
+  /** How long the stage has been looked after without a gap. */
+  readonly attendedMs: number;
   /** How long all its Envoys have had the changes; undefined: not all have them. */
   readonly bakedMs: number | undefined;
 }
@@ -86,13 +88,13 @@ export interface GatewayPolicy {
 
 /** All throw database_unavailable. */
 export interface RolloutStore {
-  /** Those under way. */
+  /** Those under way. To be asked by whoever looks after them: a gap between two questions is noted. */
   open(): Promise<readonly OpenRollout[]>;
   one(name: string): Promise<OpenRollout | undefined>;
   /** Newest first, at most `limit`, those that began before the one of this name. */
   list(limit: number, before?: string): Promise<readonly StoredRollout[]>;
-  /** What a replica sees of its own Envoys. `openedAt` tells one stream from the next. */
-  saveNodes(replica: string, nodes: readonly (RolloutNode & { readonly openedAt: string })[]): Promise<void>;
+  /** What a replica sees of its own Envoys. `streams`: that were opened since the last time. */
+  saveNodes(replica: string, nodes: readonly (RolloutNode & { readonly streams: number })[]): Promise<void>;
   /** Adds to what the replica has counted in the stage. */
   addTraffic(replica: string, rollout: string, stage: number, stageTraffic: Traffic, others: Traffic): Promise<void>;
   /** All Envoys of the stage have it: from now on it bakes. Once per stage. */
@@ -123,12 +125,14 @@ interface RolloutRow {
   readonly cause: string | null;
   readonly detail: string | null;
   readonly stage_age_ms: number;
+  readonly attended_ms: number;
   readonly baked_ms: number | null;
 }
 
 const ageMs = (column: string): string => `(extract(epoch from clock_timestamp() - ${column}) * 1000)::double precision`;
 const columns = `name, state, stage, policy, changes, shares, expected, overrides, applied, revision, began_in, author, request_id, reason, started_at,
-  ended_at, cause, detail, ${ageMs("stage_at")} as stage_age_ms, ${ageMs("acked_at")} as baked_ms`;
+  ended_at, cause, detail, ${ageMs("stage_at")} as stage_age_ms,
+  ${ageMs("greatest(stage_at, resumed_at)")} as attended_ms, ${ageMs("acked_at")} as baked_ms`;
 
 function fromRow(row: RolloutRow): StoredRollout {
   const { name, state, stage, policy, overrides, revision, author } = row;
@@ -148,6 +152,7 @@ function fromRow(row: RolloutRow): StoredRollout {
     cause: row.cause ?? undefined,
     detail: row.detail ?? undefined,
     stageAgeMs: row.stage_age_ms,
+    attendedMs: row.attended_ms,
     bakedMs: row.baked_ms ?? undefined,
   };
 }
@@ -164,13 +169,15 @@ interface TrafficRow {
   readonly errors: number;
 }
 
+/** Nobody has looked after rollouts: every control plane, or the database, was away. */
+const unattendedAfter = "interval '2 seconds'";
 const isLive = "exists (select from replicas where replicas.id = replica and replicas.lease_until > clock_timestamp())";
 
 // Of a replica that is gone, nobody is connected; since when, nobody wrote down, so what it said last counts as the time.
 const nodesQuery = `
-  select rollout, node, gateway, stage, connected and ${isLive} as connected, has, refusal, streams,
-         case when connected and ${isLive} then null else ${ageMs("coalesce(lost_at, seen_at)")} end as lost_ms
-    from rollout_nodes where rollout = any($1) order by rollout, node`;
+  select rollout, node, gateway, rollout_nodes.stage, connected and ${isLive} as connected, has, refusal, streams,
+         case when connected and ${isLive} then null else ${ageMs("greatest(coalesce(lost_at, seen_at), resumed_at)")} end as lost_ms
+    from rollout_nodes join rollouts on name = rollout where rollout = any($1) order by rollout, node`;
 const trafficQuery = `
   select traffic.rollout, sees, sum(requests)::bigint as requests, sum(errors)::bigint as errors
     from rollout_traffic as traffic join rollouts on rollouts.name = traffic.rollout and rollouts.stage = traffic.stage
@@ -194,22 +201,20 @@ async function withNodes(pool: pg.Pool, rows: readonly RolloutRow[]): Promise<re
   }));
 }
 
-// A stream that is another one than the last time, in the same stage, is one more. Replicas may both claim a node for a moment: who has it
-// connected wins.
+// Replicas may both claim a node for a moment: who has it connected wins.
 const saveNodesQuery = `
-  insert into rollout_nodes as stored (rollout, node, gateway, replica, stage, connected, has, refusal, opened_at, lost_at)
-  select node.rollout, node.node, node.gateway, $1, node.stage, node.connected, node.has, node.refusal, node."openedAt",
+  insert into rollout_nodes as stored (rollout, node, gateway, replica, stage, connected, has, refusal, streams, lost_at)
+  select node.rollout, node.node, node.gateway, $1, node.stage, node.connected, node.has, node.refusal, node.streams,
          case when node.connected then null else clock_timestamp() end
     from jsonb_to_recordset($2::jsonb) as node (rollout text, node text, gateway text, stage int, connected boolean, has boolean,
-                                               refusal jsonb, "openedAt" text)
+                                               refusal jsonb, streams int)
    where exists (select from rollouts where name = node.rollout and state in ('staging', 'watching'))
    order by node.rollout, node.node
   on conflict (rollout, node) do update
      set replica = excluded.replica, stage = excluded.stage, connected = excluded.connected, has = excluded.has,
-         refusal = excluded.refusal, opened_at = excluded.opened_at, seen_at = clock_timestamp(),
+         refusal = excluded.refusal, seen_at = clock_timestamp(),
          lost_at = case when excluded.connected then null else coalesce(stored.lost_at, clock_timestamp()) end,
-         streams = case when stored.stage <> excluded.stage then 1
-                        when stored.opened_at <> excluded.opened_at then stored.streams + 1 else stored.streams end
+         streams = excluded.streams + case when stored.stage = excluded.stage then stored.streams else 0 end
    where excluded.connected or stored.replica = excluded.replica`;
 
 const addTrafficQuery = `
@@ -248,8 +253,13 @@ function createPolicies(pool: pg.Pool): Pick<RolloutStore, "policies" | "putPoli
 export function createRolloutStore(pool: pg.Pool): RolloutStore {
   return {
     async open() {
-      const open = `select ${columns} from rollouts where state in ('staging', 'watching') order by name`;
-      return withNodes(pool, await read<RolloutRow>(pool, open));
+      const rows = await read<RolloutRow>(
+        pool,
+        `update rollouts set looked_at = clock_timestamp(),
+                resumed_at = case when looked_at < clock_timestamp() - ${unattendedAfter} then clock_timestamp() else resumed_at end
+          where state in ('staging', 'watching') returning ${columns}`,
+      );
+      return withNodes(pool, rows);
     },
     async one(name) {
       const [found] = await withNodes(

@@ -4,8 +4,8 @@
 // letting its objects go.
 import { beforeAll, describe, expect, test } from "vitest";
 import { clusterBody, listenerBody, routeBody } from "../support/bodies.js";
-import { type HttpBackend, startHttpBackend } from "../support/http-backend.js";
 import type { Mode } from "../support/envoy.js";
+import { type HttpBackend, startHttpBackend } from "../support/http-backend.js";
 import { freePort } from "../support/ports.js";
 import { send } from "../support/requests.js";
 import { waitFor } from "../support/wait.js";
@@ -49,15 +49,6 @@ describe.each<Mode>(["delta", "sotw"])("a staged rollout, %s", (mode) => {
     });
   const rollout = async (name: string): Promise<Rollout> =>
     (await world.api.call("GET", `/v1/rollouts/${name}`)).body as unknown as Rollout;
-  const ended = (name: string): Promise<Rollout> =>
-    waitFor(
-      `rollout ${name} has ended`,
-      async () => {
-        const now = await rollout(name);
-        return now.state === "done" || now.state === "aborted" ? now : undefined;
-      },
-      { timeoutMs: 40_000 },
-    );
   /** node → the cluster that its route leads to, by its own configuration. */
   const seen = async (): Promise<Record<string, string>> => {
     const found: Record<string, string> = {};
@@ -88,7 +79,10 @@ describe.each<Mode>(["delta", "sotw"])("a staged rollout, %s", (mode) => {
       { timeoutMs: 40_000 },
     );
     expect(end.stage).toBe(2);
-    expect([...(counts.get("staging 0") ?? [])].every((number) => number <= 1), JSON.stringify([...counts])).toBe(true);
+    expect(
+      [...(counts.get("staging 0") ?? [])].every((number) => number <= 1),
+      JSON.stringify([...counts]),
+    ).toBe(true);
     expect(counts.get("staging 0")?.has(1)).toBe(true);
     expect([...(counts.get("staging 1") ?? [])].every((number) => number >= 1 && number <= 2)).toBe(true);
     expect(counts.get("staging 1")?.has(2)).toBe(true);
