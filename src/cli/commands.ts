@@ -8,6 +8,7 @@ import type { FileSet } from "./change.js";
 import { diffDocuments, type PlanOutput, planOutputs } from "./diff.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { readPaths } from "./files.js";
+import { followRevisions } from "./follow.js";
 import { get, nodes, type Output, outputs } from "./get.js";
 import {
   type HistoryOutput,
@@ -20,13 +21,24 @@ import {
   verifyAudit,
 } from "./history.js";
 import { objectPath, toKind } from "./kinds.js";
-import { addApiOptions, addWriteOptions, callAndWait, refusalLines, report, toAccess, toDurationMs } from "./outcome.js";
+import {
+  addApiOptions,
+  addWriteOptions,
+  callAndWait,
+  refusalLines,
+  report,
+  toAccess,
+  toWait,
+  type WaitFlags,
+} from "./outcome.js";
 import { setWeights, showWeights } from "./weights.js";
 
 /** Where a command prints and how it ends; tests give their own. */
 export interface Terminal {
   out(text: string): void;
   error(text: string): void;
+  /** Aborts when nobody reads any more: what goes on until it is interrupted ends then. */
+  whenClosed(): AbortSignal;
   /** Does not return. */
   exit(code: number): never;
 }
@@ -35,6 +47,11 @@ const standardTerminal: Terminal = {
   out: (text) => void process.stdout.write(text),
   error: (text) => void process.stderr.write(text),
   exit: (code) => process.exit(code),
+  whenClosed() {
+    const closed = new AbortController();
+    process.stdout.once("error", () => closed.abort()); // EPIPE, after `| head`.
+    return closed.signal;
+  },
 };
 
 interface ApiFlags {
@@ -43,12 +60,7 @@ interface ApiFlags {
   readonly reason?: string;
 }
 
-interface WriteFlags extends ApiFlags {
-  readonly wait: boolean;
-  readonly timeout: string;
-}
-
-const toWait = (flags: WriteFlags) => ({ wait: flags.wait, timeoutMs: toDurationMs(flags.timeout) });
+type WriteFlags = ApiFlags & WaitFlags;
 
 /** Runs a command's action; a failure with words for people becomes those words and an exit code, anything else is a fault of ours. */
 function guarded<Arguments extends unknown[]>(terminal: Terminal, action: (...given: Arguments) => Promise<void>) {
@@ -169,7 +181,17 @@ interface RevisionFlags extends ApiFlags {
   readonly object?: string;
   readonly limit: string;
   readonly against?: string;
+  readonly follow: boolean;
+  readonly after?: string;
   readonly output: HistoryOutput;
+}
+
+/** Following is of all revisions, as they come. @throws CommandError (usage) */
+function refuseBesideFollow(word: string | undefined, { by, object, against, after, follow }: RevisionFlags): void {
+  const others = [word, by, object, against].some((one) => one !== undefined);
+  if (follow && others)
+    throw new CommandError(exitCodes.usage, "--follow shows every revision as it comes: it goes with --after and --output only.");
+  if (!follow && after !== undefined) throw new CommandError(exitCodes.usage, "--after goes with --follow.");
 }
 
 function revisionsCommand(terminal: Terminal): Command {
@@ -180,12 +202,23 @@ function revisionsCommand(terminal: Terminal): Command {
     .option("--object <kind/name>", "only those that changed this object, as in route/checkout")
     .option("--limit <count>", "how many", "20")
     .option("--against <revision>", "with a revision: compare it with this one in place of the one before it")
-    .addOption(new Option("-o, --output <format>", "how it is shown").choices([...historyOutputs]).default("table"))
+    .option("--follow", "show revisions, and which Envoys have them, as they happen, until it is interrupted", false)
+    .option("--after <revision>", "with --follow: begin after this one, in place of the newest")
+    .addOption(
+      new Option("-o, --output <format>", "how it is shown; json with --follow: a document on each line")
+        .choices([...historyOutputs])
+        .default("table"),
+    )
     .action(
       guarded(terminal, async (word: string | undefined, flags: RevisionFlags) => {
         const { by: author, object, against, output } = flags;
         const access = toAccess(flags);
-        if (word === undefined) {
+        refuseBesideFollow(word, flags);
+        if (flags.follow) {
+          const after = flags.after === undefined ? undefined : toRevision(flags.after);
+          const signal = terminal.whenClosed();
+          await followRevisions(access, { after, output, signal }, (line) => terminal.out(`${line}\n`));
+        } else if (word === undefined) {
           const limit = Math.min(1000, Math.max(1, toRevision(flags.limit)));
           terminal.out(await listRevisions(access, { author, object, limit }, output));
         } else {
@@ -238,7 +271,8 @@ function bootstrapCommand(terminal: Terminal): Command {
 
 const exitCodesText = `
 Exit codes: 0 done; 1 refused, failed, or not confirmed in time; 2 wrong command line or file, nothing was sent;
-3 the control plane or its database is away.`;
+3 the control plane or its database is away; 4 an Envoy refused it, and what was there before is back (--on-refusal rollback).
+\`revisions --follow\` ends with 1 when the history it followed is no more, and with 3 when the control plane is away for a minute.`;
 
 /** Adds the commands to the program, and makes usage errors of it and of them exit with 2. */
 export function registerCommands(program: Command, terminal: Terminal = standardTerminal): void {

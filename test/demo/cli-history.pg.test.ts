@@ -28,6 +28,7 @@ async function chancery(...words: string[]): Promise<{ out: string; error: strin
     exit: (left) => {
       throw new Left(left);
     },
+    whenClosed: () => new AbortController().signal,
   });
   try {
     const isAudit = words[0] === "audit";
