@@ -210,6 +210,7 @@ class ControlPlane implements App {
 export async function createApp(config: Config, log: Logger): Promise<App> {
   const metrics = createMetrics();
   const { url, notify, apiPoolSize, feedPoolSize, connectTimeoutMs, queryTimeoutMs } = config.database;
+  const { days, leastRevisions: least } = config.history;
   const store = await createStore({
     databaseUrl: url,
     notify,
@@ -217,6 +218,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     feedPoolSize,
     connectTimeoutMs,
     queryTimeoutMs,
+    retention: days === 0 ? undefined : { days, least },
     log: log.child({ room: "store" }),
     metrics,
   });

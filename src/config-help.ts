@@ -6,6 +6,7 @@ import { foreignKeys, listSettings } from "./config-table.js";
 const headings: Readonly<Record<string, string>> = {
   process: "Process",
   database: "Database",
+  history: "History",
   snapshot: "Following changes",
   api: "Admin API",
   validation: "Validation by a real Envoy",

@@ -1,6 +1,7 @@
 // Every key of the environment, once: its unit, default, bound and meaning. `chancery serve --help` prints the table, and
 // docs/configuration.md is made from it (a test compares the two). Limits say here what happens at them.
 // Called by: config.ts, config-help.ts.
+import { historySettings } from "./config-history.js";
 import { address, choice, file, httpUrl, integer, postgresUrl, type Setting, text, toggle } from "./config-settings.js";
 
 const second = 1000;
@@ -80,6 +81,7 @@ export const settings = {
       about: "Wait for one statement; beyond it the connection is thrown away and the call fails.",
     }),
   },
+  history: historySettings,
   snapshot: {
     pollMs: integer("CHANCERY_POLL_MS", {
       unit: "ms",

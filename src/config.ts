@@ -100,6 +100,7 @@ export function readConfig(env: Environment): { config: Config; warnings: readon
   const config: Config = {
     process: { ...processSection, replicaId: processSection.replicaId ?? defaultReplicaId() },
     database: section(settings.database),
+    history: section(settings.history),
     snapshot: section(settings.snapshot),
     api: section(settings.api),
     validation: { ...validation, envoyBinary: validation.envoyBinary ?? (env["ENVOY_BIN"] || undefined) },

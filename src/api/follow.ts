@@ -6,7 +6,7 @@ import type { ServerResponse } from "node:http";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { AppError } from "../errors.js";
 import type { Revision } from "../model/revision.js";
-import type { RevisionFacts, RevisionMark } from "../store/store.js";
+import { beyondCut, type RevisionFacts, type RevisionMark } from "../store/store.js";
 import type { ApiContext } from "./context.js";
 import { toRevisionBody } from "./revision-body.js";
 
@@ -58,7 +58,7 @@ export class Followers {
 
   constructor(private readonly context: FollowersContext) {}
 
-  /** Answers with a stream. @throws too_many_requests, not_found (`after`), database_unavailable */
+  /** Answers with a stream. @throws too_many_requests, not_found or beyond_history (`after`), database_unavailable */
   async follow(request: FastifyRequest, reply: FastifyReply, after: Revision | undefined): Promise<void> {
     const { limits, metrics } = this.context;
     if (this.#taken >= limits.maxFollowers) {
@@ -72,6 +72,8 @@ export class Followers {
     raw.once("close", () => metrics.set("api_followers", {}, --this.#taken));
     const head = await this.context.store.head();
     const sentUpTo = after ?? lastEventId(request) ?? head.revision;
+    const cut = await this.context.store.history.cut();
+    if (sentUpTo < cut.revision) throw beyondCut(sentUpTo, cut);
     if (sentUpTo > head.revision)
       throw new AppError("not_found", { kind: "revision", name: String(sentUpTo), detail: `there is no revision ${sentUpTo}` });
     if (raw.destroyed) return;
@@ -109,9 +111,11 @@ export class Followers {
   async #catchUp(follower: Follower): Promise<void> {
     const { raw } = follower;
     while (follower.sentUpTo < this.#at.revision && !raw.destroyed) {
-      const own = follower.sentUpTo === 0 ? undefined : await this.context.store.read.revision(follower.sentUpTo);
-      const next = await this.context.store.history.after({ revision: follower.sentUpTo, id: own?.id ?? "" }, pageSize);
-      if (next.kind === "other-history") return void raw.end(otherHistory);
+      const { history, read } = this.context.store;
+      const begin = await history.cut();
+      const own = follower.sentUpTo <= begin.revision ? begin : await read.revision(follower.sentUpTo);
+      const next = await history.after({ revision: follower.sentUpTo, id: own?.id ?? "" }, pageSize);
+      if (next.kind !== "next") return void raw.end(otherHistory);
       for (const facts of next.revisions) this.#tell(follower, facts);
       if (raw.writableNeedDrain) await once(raw, "drain", { signal: AbortSignal.timeout(stallMs) });
     }
@@ -151,7 +155,7 @@ export class Followers {
   async #look(): Promise<void> {
     this.#nudged = false;
     const next = await this.context.store.history.after(this.#at, pageSize);
-    if (next.kind === "other-history") {
+    if (next.kind !== "next") {
       // What they were told is not what happened. They come back, and learn where things stand.
       for (const { raw } of this.#followers) raw.end(otherHistory);
       this.#unsettled.clear();

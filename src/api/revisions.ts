@@ -5,7 +5,7 @@ import { Type } from "typebox";
 import { AppError } from "../errors.js";
 import { problem } from "../model/problem-codes.js";
 import { type Kind, kinds, type Revision } from "../model/revision.js";
-import type { RevisionFacts, Store } from "../store/store.js";
+import { beyondCut, type RevisionFacts, type Store } from "../store/store.js";
 import { answering, readAnswers, syncShown } from "./answers.js";
 import type { Api, ApiContext } from "./context.js";
 import { integer, object, word } from "./fields.js";
@@ -19,10 +19,12 @@ const maxRevision = Number.MAX_SAFE_INTEGER;
 /** The path's revision. */
 export const revisionParams = Type.Object({ revision: Type.String({ description: "Its number." }) });
 
-/** A revision that is there; `0` for before every write, where `orNone`. @throws not_found */
+/** A revision that is there. @throws not_found, beyond_history (it was, and was pruned) */
 export async function existingRevision(store: Store, text: string): Promise<RevisionFacts> {
-  const facts = /^[1-9]\d{0,14}$/.test(text) ? await store.read.revision(Number(text)) : undefined;
+  const revision = /^[1-9]\d{0,14}$/.test(text) ? Number(text) : undefined;
+  const facts = revision === undefined ? undefined : await store.read.revision(revision);
   if (facts) return facts;
+  if (revision !== undefined) await refusePruned(store, revision);
   const name = text.slice(0, 128);
   throw new AppError("not_found", { kind: "revision", name, detail: `there is no revision ${name}` });
 }
@@ -88,9 +90,17 @@ function listCall(api: Api, { store }: ApiContext, followers: Followers): void {
   });
 }
 
-/** @throws not_found; revision 0 is before every write */
+/** @throws beyond_history */
+export async function refusePruned(store: Pick<Store, "history">, revision: Revision): Promise<void> {
+  const cut = await store.history.cut();
+  if (revision <= cut.revision) throw beyondCut(revision, cut);
+}
+
+/** Revision 0 is before every write; the last one that was pruned is known by what it left. @throws not_found, beyond_history */
 async function refuseUnknown(store: Store, revision: Revision): Promise<void> {
-  if (revision > 0) await existingRevision(store, String(revision));
+  const cut = await store.history.cut();
+  if (revision < cut.revision) throw beyondCut(revision, cut);
+  if (revision > cut.revision) await existingRevision(store, String(revision));
 }
 
 /** The first type of `Accept` that we have decides. */

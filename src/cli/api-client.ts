@@ -2,7 +2,7 @@
 // words what went wrong and whether trying again may help. Called by every command but `bootstrap`, and by demo/.
 import { randomUUID } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
-import { CommandError, exitCodes } from "./exit-codes.js";
+import { CommandError, type ExitCode, exitCodes } from "./exit-codes.js";
 import { field, isObject, type JsonObject, list, text } from "./json.js";
 
 /** Where the control plane is, and as whom to ask. */
@@ -49,9 +49,14 @@ export class ApiRefusal extends CommandError {
     readonly body: JsonObject,
     message: string,
   ) {
-    super(status === 503 ? exitCodes.away : exitCodes.failed, message);
+    super(exitCodeOf(status, body), message);
     this.name = "ApiRefusal";
   }
+}
+
+function exitCodeOf(status: number, body: JsonObject): ExitCode {
+  if (status === 503) return exitCodes.away;
+  return field(body["rollback"], "state") === "restored" ? exitCodes.restored : exitCodes.failed;
 }
 
 const defaultTimeoutMs = 30_000;
@@ -154,7 +159,28 @@ export async function callApi(access: ApiAccess, call: ApiCall): Promise<ApiAnsw
     throw new CommandError(exitCodes.away, awayText(access, call, error), error);
   }
   if (response.ok) return { status: response.status, body };
-  throw new ApiRefusal(response.status, text(body["code"]), readProblems(body), body, refusalText(response.status, body));
+  throw toRefusal(response.status, body);
+}
+
+function toRefusal(status: number, body: JsonObject): ApiRefusal {
+  return new ApiRefusal(status, text(body["code"]), readProblems(body), body, refusalText(status, body));
+}
+
+/**
+ * An answer that goes on for as long as the caller reads it, or until `signal`.
+ * @throws ApiRefusal when the API said no
+ * @throws CommandError (away) when there was no answer
+ */
+export async function openApi(access: ApiAccess, call: ApiCall, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+  let response: Response;
+  try {
+    const headers = { ...headersOf(access, call), accept: "text/event-stream" };
+    response = await fetch(addressOf(access, call), { method: call.method, headers, signal });
+  } catch (error) {
+    throw new CommandError(exitCodes.away, awayText(access, call, error), error);
+  }
+  if (!response.ok) throw toRefusal(response.status, await readBody(response));
+  return response.body ?? new Blob([]).stream();
 }
 
 /** Waits before a write is asked for again; with them it survives the restart of a replica behind a load balancer. */

@@ -6,7 +6,7 @@ import { adviceLines, type FileSet, refusedLines, toChangeBody } from "./change.
 import type { ObjectDocument } from "./documents.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { field, list, text } from "./json.js";
-import { callAndWait, isUnconfirmed, syncLines, type Wait } from "./outcome.js";
+import { callAndWait, isUnconfirmed, rolloutLines, syncLines, type Wait } from "./outcome.js";
 
 /** @throws CommandError when it was refused, which changes nothing, or not confirmed in time */
 export async function applyDocuments(
@@ -27,7 +27,7 @@ export async function applyDocuments(
   for (const each of list(body["objects"]))
     print(`${text(field(each, "kind"))} ${text(field(each, "name"))}: ${text(field(each, "change"))}`);
   print(body["changed"] === false ? "nothing to change" : `revision ${text(body["revision"])}`);
-  for (const line of [...syncLines(body), ...adviceLines(documents, body)]) print(line);
+  for (const line of [...rolloutLines(body), ...syncLines(body), ...adviceLines(documents, body)]) print(line);
   if (isUnconfirmed(answer))
     throw new CommandError(exitCodes.failed, "All is committed, and not every Envoy confirmed it in time. They go on trying.");
 }

@@ -15,6 +15,8 @@ export interface FileSet {
   readonly prune: boolean;
   /** Guards that are to let it pass. */
   readonly override: readonly string[];
+  /** Some Envoys first, as POST /v1/changes takes it; left out: as the gateways' policies say. */
+  readonly rollout?: JsonObject | undefined;
 }
 
 function toWrite({ kind, name, body }: ObjectDocument): JsonObject {
@@ -23,7 +25,7 @@ function toWrite({ kind, name, body }: ObjectDocument): JsonObject {
 }
 
 /** The n-th write is the n-th document. @throws CommandError (usage) for more than one change takes */
-export function toChangeBody(documents: readonly ObjectDocument[], { set, prune, override }: FileSet): JsonObject {
+export function toChangeBody(documents: readonly ObjectDocument[], { set, prune, override, rollout }: FileSet): JsonObject {
   if (documents.length > maxChanges) {
     const many = `${documents.length} objects are more than one change takes (${maxChanges})`;
     throw new CommandError(
@@ -34,6 +36,7 @@ export function toChangeBody(documents: readonly ObjectDocument[], { set, prune,
   return {
     changes: documents.map(toWrite),
     apply: { set, prune },
+    ...(rollout ? { rollout } : {}),
     ...(override.length > 0 ? { override: Object.fromEntries(override.map((guard) => [guard, true])) } : {}),
   };
 }

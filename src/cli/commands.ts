@@ -8,6 +8,7 @@ import type { FileSet } from "./change.js";
 import { diffDocuments, type PlanOutput, planOutputs } from "./diff.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { readPaths } from "./files.js";
+import { followRevisions } from "./follow.js";
 import { get, nodes, type Output, outputs } from "./get.js";
 import {
   type HistoryOutput,
@@ -20,13 +21,25 @@ import {
   verifyAudit,
 } from "./history.js";
 import { objectPath, toKind } from "./kinds.js";
-import { addApiOptions, addWriteOptions, callAndWait, refusalLines, report, toAccess, toDurationMs } from "./outcome.js";
+import {
+  addApiOptions,
+  addWriteOptions,
+  callAndWait,
+  refusalLines,
+  report,
+  toAccess,
+  toWait,
+  type WaitFlags,
+} from "./outcome.js";
+import { defineRollouts, type RolloutChoice, type RolloutFlags, showRollouts, toRollout } from "./rollouts.js";
 import { setWeights, showWeights } from "./weights.js";
 
 /** Where a command prints and how it ends; tests give their own. */
 export interface Terminal {
   out(text: string): void;
   error(text: string): void;
+  /** Aborts when nobody reads any more: what goes on until it is interrupted ends then. */
+  whenClosed(): AbortSignal;
   /** Does not return. */
   exit(code: number): never;
 }
@@ -35,6 +48,11 @@ const standardTerminal: Terminal = {
   out: (text) => void process.stdout.write(text),
   error: (text) => void process.stderr.write(text),
   exit: (code) => process.exit(code),
+  whenClosed() {
+    const closed = new AbortController();
+    process.stdout.once("error", () => closed.abort()); // EPIPE, after `| head`.
+    return closed.signal;
+  },
 };
 
 interface ApiFlags {
@@ -43,12 +61,7 @@ interface ApiFlags {
   readonly reason?: string;
 }
 
-interface WriteFlags extends ApiFlags {
-  readonly wait: boolean;
-  readonly timeout: string;
-}
-
-const toWait = (flags: WriteFlags) => ({ wait: flags.wait, timeoutMs: toDurationMs(flags.timeout) });
+type WriteFlags = ApiFlags & WaitFlags;
 
 /** Runs a command's action; a failure with words for people becomes those words and an exit code, anything else is a fault of ours. */
 function guarded<Arguments extends unknown[]>(terminal: Terminal, action: (...given: Arguments) => Promise<void>) {
@@ -97,7 +110,7 @@ interface FileFlags {
   readonly override?: string[];
 }
 
-const guards = ["emptied", "shrink", "size"];
+const guards = ["emptied", "shrink", "size", "rollout"];
 
 function addFileOptions(command: Command): Command {
   return command
@@ -114,10 +127,18 @@ function applyCommand(terminal: Terminal): Command {
     .description(
       "create or change what files say, in one change: all or nothing (YAML or JSON, several documents each, with `kind: cluster` and so on)",
     )
+    .option("--rollout <stages>", "some Envoys first, as 1,10%,50%: each stage when the one before has proved itself")
+    .option("--bake <time>", "with --rollout: how long each stage must go well, as 60s or 10m", "60s")
+    .option(
+      "--max-error-rate <percent>",
+      "with --rollout: stop when a stage's Envoys answer 5xx more often than others, by so much",
+    )
     .action(
-      guarded(terminal, async (flags: WriteFlags & FileFlags) => {
+      guarded(terminal, async (flags: WriteFlags & FileFlags & RolloutFlags) => {
+        const rollout = toRollout(flags);
         const documents = await readPaths(flags.file, flags.prune);
-        await applyDocuments(toAccess(flags), documents, toFileSet(flags), toWait(flags), (line) => terminal.out(`${line}\n`));
+        const files = { ...toFileSet(flags), rollout };
+        await applyDocuments(toAccess(flags), documents, files, toWait(flags), (line) => terminal.out(`${line}\n`));
       }),
     );
 }
@@ -169,7 +190,17 @@ interface RevisionFlags extends ApiFlags {
   readonly object?: string;
   readonly limit: string;
   readonly against?: string;
+  readonly follow: boolean;
+  readonly after?: string;
   readonly output: HistoryOutput;
+}
+
+/** Following is of all revisions, as they come. @throws CommandError (usage) */
+function refuseBesideFollow(word: string | undefined, { by, object, against, after, follow }: RevisionFlags): void {
+  const others = [word, by, object, against].some((one) => one !== undefined);
+  if (follow && others)
+    throw new CommandError(exitCodes.usage, "--follow shows every revision as it comes: it goes with --after and --output only.");
+  if (!follow && after !== undefined) throw new CommandError(exitCodes.usage, "--after goes with --follow.");
 }
 
 function revisionsCommand(terminal: Terminal): Command {
@@ -180,12 +211,23 @@ function revisionsCommand(terminal: Terminal): Command {
     .option("--object <kind/name>", "only those that changed this object, as in route/checkout")
     .option("--limit <count>", "how many", "20")
     .option("--against <revision>", "with a revision: compare it with this one in place of the one before it")
-    .addOption(new Option("-o, --output <format>", "how it is shown").choices([...historyOutputs]).default("table"))
+    .option("--follow", "show revisions, and which Envoys have them, as they happen, until it is interrupted", false)
+    .option("--after <revision>", "with --follow: begin after this one, in place of the newest")
+    .addOption(
+      new Option("-o, --output <format>", "how it is shown; json with --follow: a document on each line")
+        .choices([...historyOutputs])
+        .default("table"),
+    )
     .action(
       guarded(terminal, async (word: string | undefined, flags: RevisionFlags) => {
         const { by: author, object, against, output } = flags;
         const access = toAccess(flags);
-        if (word === undefined) {
+        refuseBesideFollow(word, flags);
+        if (flags.follow) {
+          const after = flags.after === undefined ? undefined : toRevision(flags.after);
+          const signal = terminal.whenClosed();
+          await followRevisions(access, { after, output, signal }, (line) => terminal.out(`${line}\n`));
+        } else if (word === undefined) {
           const limit = Math.min(1000, Math.max(1, toRevision(flags.limit)));
           terminal.out(await listRevisions(access, { author, object, limit }, output));
         } else {
@@ -232,13 +274,22 @@ function auditCommand(terminal: Terminal): Command {
   return new Command("audit").description("the history as evidence").addCommand(verify);
 }
 
+function rolloutsOf(terminal: Terminal): Command {
+  const show = async (flags: ApiFlags, name: string | undefined, choice: RolloutChoice): Promise<void> => {
+    const print = (line: string) => terminal.out(`${line}\n`);
+    await showRollouts(toAccess(flags), name, choice, print);
+  };
+  return defineRollouts(guarded(terminal, show));
+}
+
 function bootstrapCommand(terminal: Terminal): Command {
   return defineBootstrap(guarded(terminal, async (text: () => string) => terminal.out(text())));
 }
 
 const exitCodesText = `
 Exit codes: 0 done; 1 refused, failed, or not confirmed in time; 2 wrong command line or file, nothing was sent;
-3 the control plane or its database is away.`;
+3 the control plane or its database is away; 4 an Envoy refused it, and what was there before is back (--on-refusal rollback).
+\`revisions --follow\` ends with 1 when the history it followed is no more, and with 3 when the control plane is away for a minute.`;
 
 /** Adds the commands to the program, and makes usage errors of it and of them exit with 2. */
 export function registerCommands(program: Command, terminal: Terminal = standardTerminal): void {
@@ -251,6 +302,7 @@ export function registerCommands(program: Command, terminal: Terminal = standard
     nodesCommand,
     revisionsCommand,
     rollbackCommand,
+    rolloutsOf,
     auditCommand,
     bootstrapCommand,
   ];

@@ -10,6 +10,8 @@ export const exitCodes = {
   usage: 2,
   /** The control plane, or its database, can't be reached: the same command may work later. */
   away: 3,
+  /** An Envoy refused it, and what was there before is back, as was asked for (--on-refusal rollback). */
+  restored: 4,
 } as const;
 
 /** One of them. */

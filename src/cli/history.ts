@@ -135,6 +135,9 @@ export function toAnchor(word: string): { readonly revision: number; readonly ha
   );
 }
 
+/** Times that pruning may overtake the reading. */
+const maxRestarts = 3;
+
 /**
  * Verifies the history from its beginning to its end, and, on the way, that it goes through the anchor.
  * @throws CommandError at the first revision that is not what was written
@@ -149,15 +152,24 @@ export async function verifyAudit(
   let verified = 0;
   let at: JsonObject = {};
   let next: unknown;
+  let restarts = 0;
+  let cut: unknown;
   do {
     const query = isObject(next) ? { after: number(next["revision"]), hash: text(next["hash"]) } : {};
     const { body } = await readAudit(access, query);
-    checkPage(body);
-    verified += number(body["verified"]);
+    // What this page was to follow was pruned while the page before it was read: from the beginning that is now.
+    const isOvertaken = isObject(next) && field(body["break"], "kind") === "pruned" && restarts++ < maxRestarts;
+    if (!isOvertaken) checkPage(body);
+    verified = isOvertaken ? 0 : verified + number(body["verified"]);
     at = isObject(body["mark"]) ? body["mark"] : {};
-    next = body["next"];
+    next = isOvertaken ? null : body["next"];
+    cut = body["cut"];
   } while (next !== undefined);
   print(verified === 1 ? "1 revision is as it was written." : `${verified} revisions are as they were written.`);
+  if (isObject(cut)) {
+    const rule = `kept are ${text(cut["days"])} days, and ${text(cut["least"])} revisions at least`;
+    print(`Up to revision ${text(cut["revision"])} the history was pruned, last at ${text(cut["cutAt"])} (${rule}).`);
+  }
   print("Keep this elsewhere, and give it as --anchor next time:");
   print(`${text(at["revision"])}:${text(at["hash"])}`);
 }

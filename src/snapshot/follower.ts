@@ -143,12 +143,13 @@ class RevisionFollower implements Follower {
     const state = this.snapshots.state;
     if (!state) return false;
     const next = await this.options.store.readAfter({ revision: state.revision, id: state.id }, maxRevisionsPerRead);
-    if (next.kind === "other-history") {
-      this.options.metrics.count("feed_histories_total", {});
-      this.options.log.error(
-        { revision: state.revision, id: state.id },
-        "the database has another history than this replica: everything is read again",
-      );
+    if (next.kind !== "next") {
+      const { log, metrics } = this.options;
+      const facts = { revision: state.revision, id: state.id };
+      if (next.kind === "other-history") {
+        metrics.count("feed_histories_total", {});
+        log.error(facts, "the database has another history than this replica: everything is read again");
+      } else log.warn(facts, "what came after this replica's revision was pruned: everything is read again");
       await this.#load();
       return false;
     }

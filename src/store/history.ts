@@ -3,7 +3,8 @@
 import type pg from "pg";
 import type { Change, Kind, Revision } from "../model/revision.js";
 import { type AuditAnswer, auditAfter, type ChainMark, maxAuditPage } from "./audit.js";
-import { checkSpan, type DifferencePage, readDifferences, type Span } from "./differences.js";
+import { checkSpan, type DifferencePage, type Query, readDifferences, type Span } from "./differences.js";
+import { type HistoryCut, readCut, refuseBeyond } from "./history-cut.js";
 import { space } from "./objects.js";
 import { read } from "./pool.js";
 import { fromRevisionRow, type RevisionFacts, type RevisionMark, type RevisionRow, revisionColumns } from "./revisions.js";
@@ -31,17 +32,20 @@ export interface RevisionList {
   readonly next: Revision | undefined;
 }
 
-/** other-history: the revision of `at` is not there, or is another one. */
+/** other-history: the revision of `at` is not there, or is another one. pruned: it was, with what came after it. */
 export type RevisionsAfter =
   | { readonly kind: "next"; readonly revisions: readonly RevisionFacts[] }
-  | { readonly kind: "other-history" };
+  | { readonly kind: "other-history" }
+  | { readonly kind: "pruned" };
 
 /** All throw database_unavailable. */
 export interface HistoryReads {
   list(page: RevisionPage): Promise<RevisionList>;
+  /** Where the history that is kept begins. */
+  cut(): Promise<HistoryCut>;
   /** What came after, in order, at most `limit`: for those who follow. */
   after(at: RevisionMark, limit: number): Promise<RevisionsAfter>;
-  /** Sorted by kind and name. Both revisions must be there; 0 is before all. @throws beyond_history */
+  /** Sorted by kind and name. Both revisions must be there, or be the cut's; 0 is before all. @throws beyond_history */
   differences(span: Span, page: DifferencePage): Promise<readonly Change[]>;
   /** Verifies the next revisions after a mark that is believed, at most 1,000 of them. */
   audit(from: ChainMark, limit?: number): Promise<AuditAnswer>;
@@ -49,7 +53,10 @@ export interface HistoryReads {
 
 /** The reads of the pool "api". */
 export function createHistory(pool: pg.Pool): HistoryReads {
+  const query: Query = (text, values) => read(pool, text, values);
+  const cut = (): Promise<HistoryCut> => readCut(query);
   return {
+    cut,
     async list({ before, limit, filter = {} }) {
       const { text, values } = listQuery({ before, limit: limit + 1, filter });
       const rows = await read<RevisionRow>(pool, text, values);
@@ -63,13 +70,18 @@ export function createHistory(pool: pg.Pool): HistoryReads {
         [at.revision, limit + 1],
       );
       const facts = rows.map(fromRevisionRow);
-      if (at.revision === 0) return { kind: "next", revisions: facts.slice(0, limit) };
+      const begin = await cut(); // After the rows: what it still keeps, they had.
+      if (at.revision < begin.revision) return { kind: "pruned" };
+      if (at.revision === begin.revision)
+        return at.id === begin.id ? { kind: "next", revisions: facts.slice(0, limit) } : { kind: "other-history" };
       const [own, ...next] = facts;
       return own?.revision === at.revision && own.id === at.id ? { kind: "next", revisions: next } : { kind: "other-history" };
     },
     async differences(span, page) {
       checkSpan(span);
-      return readDifferences((text, values) => read(pool, text, values), span, page);
+      const found = await readDifferences(query, span, page);
+      refuseBeyond(await cut(), span.from, span.to); // After the rows: what it still keeps, they had.
+      return found;
     },
     audit: (from, limit = maxAuditPage) => auditAfter(pool, from, Math.min(limit, maxAuditPage)),
   };

@@ -12,7 +12,9 @@ import { fromOverlaySpec, type OverlaySpec, overlayKind } from "./rollout-row.js
 export type FeedAnswer =
   | { readonly kind: "next"; readonly revisions: readonly CommittedRevision[]; readonly head: Revision }
   /** Our revision is not there, or is another one: a failover went back, or the database is another. Read everything again. */
-  | { readonly kind: "other-history" };
+  | { readonly kind: "other-history" }
+  /** Our revision was pruned: we are that far behind. Whether it was of this history nobody can tell. Read everything again. */
+  | { readonly kind: "pruned" };
 
 /** One change as the feed's query brings it. */
 type ChangeColumns = {
@@ -26,6 +28,7 @@ type ChangeColumns = {
 
 interface RevisionColumns {
   readonly head: Revision;
+  readonly cut: Revision | null;
   readonly own_id: string | null;
   readonly revision: Revision | null;
   readonly id: string | null;
@@ -39,11 +42,13 @@ interface OverlayColumns {
 
 type FeedRow = RevisionColumns & (ChangeColumns | OverlayColumns | { readonly kind: null; readonly name: null });
 
-// Always at least one row, as the counter has one: with nothing new it costs three look-ups by primary key.
+// Always at least one row, as the counter has one: with nothing new it costs a few look-ups by primary key. The last revision that was
+// pruned is known by the cut: what comes after it is whole.
 const feedQuery = `
-  select counter.n as head, (select id::text from revisions where revision = $1) as own_id,
+  select counter.n as head, cut.revision as cut,
+         coalesce((select id from revisions where revision = $1), case when cut.revision = $1 then cut.id end)::text as own_id,
          next.revision, next.id::text as id, change.kind, change.name, change.before, change.after
-    from revision_counter as counter
+    from revision_counter as counter left join history_cut as cut on true
     left join lateral (select revision, id from revisions where revision > $1 order by revision limit $2) as next on true
     left join changes as change on change.revision = next.revision
    order by next.revision, change.ordinal`;
@@ -52,7 +57,9 @@ const feedQuery = `
 export async function readAfter(pool: pg.Pool, at: RevisionMark, limit: number): Promise<FeedAnswer> {
   const rows = await read<FeedRow>(pool, feedQuery, [at.revision, limit]);
   const [first] = rows;
-  if (!first || first.head < at.revision || (first.own_id ?? "") !== at.id) return { kind: "other-history" };
+  if (!first || first.head < at.revision) return { kind: "other-history" };
+  if (at.revision < (first.cut ?? 0)) return { kind: "pruned" };
+  if ((first.own_id ?? "") !== at.id) return { kind: "other-history" };
   const revisions: { revision: Revision; id: string; changes: Change[]; overlays: OverlayChange[] }[] = [];
   for (const row of rows) {
     if (row.revision === null || row.id === null) continue;

@@ -7,9 +7,11 @@ import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { loadState } from "./desired-state.js";
 import { createHistory, type HistoryReads } from "./history.js";
+import { HistoryPruner } from "./history-pruner.js";
 import { createReads, type StoreReads } from "./object-reads.js";
 import { createObserver, observeReads, observeStatus, watchPools } from "./observed.js";
 import { createPool } from "./pool.js";
+import { type PruneStep, pruneStep, type RetentionRule } from "./retention.js";
 import { type FeedAnswer, readAfter } from "./revision-feed.js";
 import { type Channel, RevisionHints } from "./revision-hints.js";
 import { type RevisionMark, readHead } from "./revisions.js";
@@ -25,8 +27,11 @@ export { StateMismatch } from "./desired-state.js";
 export type { DifferencePage, Span } from "./differences.js";
 export type { Guard, GuardFault } from "./guards.js";
 export type { HistoryReads, RevisionFilter, RevisionList, RevisionPage, RevisionsAfter } from "./history.js";
+export type { HistoryCut } from "./history-cut.js";
+export { beyondCut } from "./history-cut.js";
 export type { ListFilter, ListPage, Page, StoreReads } from "./object-reads.js";
 export type { Stored } from "./objects.js";
+export type { PruneStep, RetentionRule } from "./retention.js";
 export type { FeedAnswer } from "./revision-feed.js";
 export type { ObjectCounts, RevisionFacts, RevisionMark } from "./revisions.js";
 export type {
@@ -61,6 +66,8 @@ export interface StoreOptions {
   readonly feedPoolSize: number;
   readonly connectTimeoutMs: number;
   readonly queryTimeoutMs: number;
+  /** How much of the history is kept; undefined: all of it. */
+  readonly retention?: RetentionRule | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -75,6 +82,8 @@ export interface Store {
   write<T>(author: Author, work: (tx: WriteTx) => Promise<T>, choices?: WriteChoices): Promise<Written<T>>;
   readonly read: StoreReads;
   readonly history: HistoryReads;
+  /** One step of pruning the history, as `retention` has it done in the background. @throws database_unavailable */
+  prune(rule: RetentionRule): Promise<PruneStep>;
   /** The newest revision. @throws database_unavailable */
   head(): Promise<RevisionMark>;
   /** Everything at one revision. @throws StateMismatch when the rows are not those that the revision recorded, database_unavailable */
@@ -108,6 +117,9 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     return () => hinted[channel].delete(entry);
   };
   const observe = createObserver(metrics);
+  const prune = (rule: RetentionRule): Promise<PruneStep> => observe("prune", () => pruneStep(load, rule, queryTimeoutMs));
+  const { retention } = options;
+  const pruner = retention && new HistoryPruner({ step: () => prune(retention), log, metrics });
   const stopWatching = watchPools({ api, feed, load }, metrics);
   const loadAll = (): Promise<StateRows> =>
     loadState(load, loadTimeoutMs).catch((error: unknown) => {
@@ -118,6 +130,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
       observe("write", () => write({ pool: api, queryTimeoutMs, notify, log, metrics }, author, work, choices)),
     read: observeReads(createReads(api), observe),
     history: createHistory(api),
+    prune,
     head: () => observe("head", () => readHead(feed)),
     loadState: () => observe("load_state", loadAll),
     readAfter: (at, limit) => observe("read_after", () => readAfter(feed, at, limit)),
@@ -127,6 +140,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     rollouts: createRolloutStore(feed),
     async close() {
       stopWatching();
+      await pruner?.close();
       const closed = Promise.all([hints?.close(), api.end(), feed.end(), load.end()]);
       const timer = new Promise<"late">((done) => setTimeout(done, closeTimeoutMs, "late").unref());
       if ((await Promise.race([closed, timer])) === "late")

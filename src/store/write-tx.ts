@@ -9,7 +9,8 @@ import type { Listener } from "../model/listener.js";
 import type { Change, Kind, ObjectKinds, Revision } from "../model/revision.js";
 import type { Route } from "../model/route.js";
 import { forgetApplied, type ObjectKey, readApplied, writeApplied } from "./applied.js";
-import { checkSpan, maxDifferences, readDifferences } from "./differences.js";
+import { checkSpan, maxDifferences, type Query, readDifferences } from "./differences.js";
+import { readCut, refuseBeyond } from "./history-cut.js";
 import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
 import { writeReferences } from "./references.js";
 import { RolloutWrites } from "./rollout-writes.js";
@@ -214,9 +215,9 @@ export class ObjectWrites implements WriteTx {
     }
     const span = { from, to: to ?? this.#base ?? 0 };
     checkSpan(span);
-    const found = await readDifferences((text, values) => this.transaction.query(text, values), span, {
-      limit: maxDifferences + 1,
-    });
+    const query: Query = (text, values) => this.transaction.query(text, values);
+    const found = await readDifferences(query, span, { limit: maxDifferences + 1 });
+    refuseBeyond(await readCut(query), span.from, span.to); // After the rows: what it still keeps, they had.
     if (found.length > maxDifferences)
       throw new AppError("beyond_history", { maxDifferences, detail: `more than ${maxDifferences} objects differ` });
     return found;

@@ -101,6 +101,13 @@ export const metricTable = {
     help: "Calls of the store that failed for no fault of the caller, by error code.",
   },
   store_revisions_total: { kind: "counter", labels: [], help: "Revisions that this replica committed." },
+  history_pruned_total: { kind: "counter", labels: [], help: "Old revisions that this replica pruned." },
+  history_cut_revision: { kind: "gauge", labels: [], help: "Revision up to which the history was pruned; 0: nothing was." },
+  history_broken: {
+    kind: "gauge",
+    labels: [],
+    help: "1: what was to be pruned is not what was written, and stays (chancery audit verify).",
+  },
   store_connections: {
     kind: "gauge",
     labels: ["pool", "state"],

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { registerCommands } from "../../src/cli/commands.js";
 import { type ApiUnderTest, startApi, synced } from "../api/api-under-test.js";
+import { age } from "../support/aged-history.js";
 import { sql } from "../support/postgres.js";
 
 let under: ApiUnderTest;
@@ -27,6 +28,7 @@ async function chancery(...words: string[]): Promise<{ out: string; error: strin
     exit: (left) => {
       throw new Left(left);
     },
+    whenClosed: () => new AbortController().signal,
   });
   try {
     const isAudit = words[0] === "audit";
@@ -121,4 +123,22 @@ test("audit verify counts what holds, prints an anchor, and finds a history that
     code: 1,
     error: expect.stringContaining("(other)"),
   });
+});
+
+test("audit verify of a pruned history says from where on it holds, and that an anchor is too old", async () => {
+  const before = await chancery("audit", "verify");
+  await age(under.databaseUrl, 3, 91);
+  await under.store.prune({ days: 90, least: 2 });
+  const { out, code } = await chancery("audit", "verify");
+  expect(code).toBe(0);
+  expect(out).toMatch(/^\d+ revisions are as they were written\.\n/);
+  expect(out).toMatch(
+    /\nUp to revision 2 the history was pruned, last at \S+Z \(kept are 90 days, and 2 revisions at least\)\.\n/,
+  );
+  const old = `1:${before.out.trim().split(":").at(-1)}`;
+  expect(await chancery("audit", "verify", "--anchor", old)).toMatchObject({
+    code: 1,
+    error: expect.stringContaining("revision 1 was pruned"),
+  });
+  expect(await chancery("rollback", "1")).toMatchObject({ code: 1, error: expect.stringContaining("kept from revision 3 on") });
 });

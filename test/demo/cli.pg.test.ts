@@ -31,6 +31,7 @@ async function chancery(...words: string[]): Promise<{ out: string; error: strin
     exit: (left) => {
       throw new Left(left);
     },
+    whenClosed: () => new AbortController().signal,
   });
   try {
     await program.parseAsync(words, { from: "user" });

@@ -82,8 +82,11 @@ beforeAll(async () => {
   await becomeAnotherHistory();
 });
 
-/** What counts only where it is switched on: shown by validation.envoy.test.ts and refusal-webhook.test.ts. */
-const needsASetting = ["validations_total", "validation_seconds", "webhook_deliveries_total"];
+/** What counts only where it is switched on: shown by validation.envoy.test.ts and refusal-webhook.test.ts; or after days: by history-pruner.test.ts. */
+const needsASetting = [
+  ...["validations_total", "validation_seconds", "webhook_deliveries_total"],
+  ...["history_pruned_total", "history_cut_revision", "history_broken"],
+];
 
 test("each metric of the table comes out, and counters and histograms have counted", async () => {
   const after = await scrape(world.api);

@@ -2,10 +2,14 @@
 // away or answers errors stops it at its stage, and is put back.
 // Mutants: `sees` that is always true (others get the change at once); a judge that never aborts; an abort that ends the rollout without
 // letting its objects go.
+
+import { createServer } from "node:net";
 import { beforeAll, describe, expect, test } from "vitest";
 import { clusterBody, listenerBody, routeBody } from "../support/bodies.js";
+import { onCleanup } from "../support/cleanup.js";
 import type { Mode } from "../support/envoy.js";
 import { type HttpBackend, startHttpBackend } from "../support/http-backend.js";
+import { startLoad } from "../support/load.js";
 import { freePort } from "../support/ports.js";
 import { send } from "../support/requests.js";
 import { waitFor } from "../support/wait.js";
@@ -61,6 +65,7 @@ describe.each<Mode>(["delta", "sotw"])("a staged rollout, %s", (mode) => {
   const count = (found: Record<string, string>): number => Object.values(found).filter((cluster) => cluster === "fresh").length;
 
   test("goes to one, to half, to all; everybody else keeps what they have until then", async () => {
+    const load = startLoad({ next: () => ({ port, path: "/" }) });
     const answer = await change("fresh");
     const { rollout: begun } = answer.body as unknown as { rollout: Rollout };
     if (!begun) throw new Error(JSON.stringify(answer.body));
@@ -90,5 +95,34 @@ describe.each<Mode>(["delta", "sotw"])("a staged rollout, %s", (mode) => {
     expect((await send({ port, path: "/" })).backend).toBe("fresh");
     await world.api.call("PUT", "/v1/routes/app?wait=acked", routeBody("app", "web", "old"));
     await waitFor("all are back at the gateway's own configuration", async () => (count(await seen()) === 0 ? true : undefined));
+    // Streams that end and come back cost no request.
+    const { total, failures } = await load.stop();
+    expect(total).toBeGreaterThan(100);
+    expect(failures).toEqual([]);
+  });
+
+  test("what the first Envoy refuses goes no further, is told in its words, and what it had goes on", async () => {
+    const taken = createServer();
+    const occupied = await new Promise<number>((resolve) =>
+      taken.listen(0, "127.0.0.1", () => {
+        const address = taken.address();
+        resolve(typeof address === "object" && address ? address.port : 0);
+      }),
+    );
+    onCleanup("occupied port", () => new Promise<void>((resolve) => taken.close(() => resolve())));
+    const answer = await world.api.call("POST", "/v1/changes?wait=acked&timeoutMs=30000", {
+      changes: [{ op: "put", kind: "listener", object: { ...listenerBody("taken", occupied), address: "127.0.0.1" } }],
+      rollout: { stages: [{ nodes: 1 }, { percent: 50 }], bakeMs: 500 },
+    });
+    const { code, rollout: stopped, detail } = answer.body as unknown as { code: string; rollout: Rollout; detail: string };
+    expect([answer.status, code, stopped?.stage, stopped?.cause], answer.text).toEqual([409, "rollout_aborted", 0, "nack"]);
+    expect(detail).toContain("Address already in use");
+    expect(await world.api.refused(404, "GET", "/v1/listeners/taken")).toMatchObject({ code: "not_found" });
+    const having = async (): Promise<number> => {
+      const dumps = await Promise.all(world.envoys.map((envoy) => envoy.admin("/listeners")));
+      return dumps.filter((dump) => dump.includes("taken::")).length;
+    };
+    await waitFor("nobody has it", async () => ((await having()) === 0 ? true : undefined));
+    expect((await send({ port, path: "/" })).backend).toBe("old");
   });
 });
