@@ -1,7 +1,6 @@
 // A staged rollout: a change that a growing part of a gateway's Envoys sees before all do. Pure.
 // It is an overlay of objects over the desired state (DESIGN §13): base rows change only when it is promoted, so that whatever else is
 // written meanwhile reaches every Envoy, those that see the overlay too.
-import { createHash } from "node:crypto";
 import type { Change } from "./revision.js";
 
 /** How many of a gateway's Envoys see the change: so many, or so many percent, rounded up. */
@@ -42,7 +41,12 @@ export const wholeShare = 2 ** 32;
 
 /** Where an Envoy stands in a rollout, 0–2^32: the same on every replica, and another one in each rollout, so that not always the same go first. */
 export function positionOf(rollout: string, node: string): number {
-  return createHash("sha256").update(`${rollout}\n${node}`).digest().readUInt32BE(0);
+  // FNV-1a, and murmur3's last step, which spreads names that differ in their last letter over the whole range.
+  let hash = 0x811c9dc5;
+  for (const unit of `${rollout}\n${node}`) hash = Math.imul(hash ^ (unit.codePointAt(0) ?? 0), 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
 }
 
 /** The Envoys of a stage, those with the lowest positions first, and the share that holds exactly them; one that joins later may fall into it too. */

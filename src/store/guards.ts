@@ -2,17 +2,12 @@
 // In: the net changes of a transaction, before its commit. Out: nothing, or `guard_refused` with the figures and what overrides it.
 // Counts are those that the newest revision recorded. Called by write.ts, for dry runs too.
 import { AppError } from "../errors.js";
+import type { Guard } from "../model/guard.js";
 import { type Kind, kinds } from "../model/revision.js";
 import { space } from "./objects.js";
 import { type CountColumns, fromCountColumns, type ObjectCounts } from "./revisions.js";
 import type { Transaction } from "./transaction.js";
 import type { RowChange } from "./write-tx.js";
-
-/**
- * emptied: none of a kind would be left. shrink: too much of a kind, or of one cluster's endpoints, would be gone. size: too many.
- * rollout: a gateway's policy stages its changes; that one is for api/ to ask about, and for the history to remember.
- */
-export type Guard = "emptied" | "shrink" | "size" | "rollout";
 
 /** Fewer than so many gone are never too many. */
 const minGone = 5;

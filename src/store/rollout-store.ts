@@ -2,10 +2,10 @@
 // rollouts as they stand, with every time as an age on the database's clock, so that replicas' clocks are never compared.
 // Called by rollout/ and api/ through store.ts.
 import type pg from "pg";
+import type { Guard } from "../model/guard.js";
 import type { Author, Change, Revision } from "../model/revision.js";
 import type { RolloutPolicy } from "../model/rollout.js";
 import type { ObjectKey } from "./applied.js";
-import type { Guard } from "./guards.js";
 import { read } from "./pool.js";
 import { type SpecChange, toChange } from "./row-change.js";
 

@@ -2,11 +2,11 @@
 // bring. Every transition is conditional on where the rollout was seen to be, so two replicas that drive it do each step once.
 // Called by rollout/ and api/ through WriteTx.
 import { AppError, Interruption } from "../errors.js";
+import type { Guard } from "../model/guard.js";
 import type { Author, Change, Kind, ObjectKinds, Revision } from "../model/revision.js";
 import type { RolloutPolicy } from "../model/rollout.js";
 import { clustersOf, listenersOf } from "../model/route.js";
 import { sameContent } from "../model/same.js";
-import type { Guard } from "./guards.js";
 import type { Stored } from "./objects.js";
 import { type OverlaySpec, overlayKind } from "./rollout-row.js";
 import type { AppliedObjects, RolloutState } from "./rollout-store.js";

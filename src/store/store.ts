@@ -25,7 +25,7 @@ export type { AuditAnswer, BreakKind, ChainBreak, ChainMark } from "./audit.js";
 export { firstMark } from "./audit.js";
 export { StateMismatch } from "./desired-state.js";
 export type { DifferencePage, Span } from "./differences.js";
-export type { Guard, GuardFault } from "./guards.js";
+export type { GuardFault } from "./guards.js";
 export type { HistoryReads, RevisionFilter, RevisionList, RevisionPage, RevisionsAfter } from "./history.js";
 export type { HistoryCut } from "./history-cut.js";
 export { beyondCut } from "./history-cut.js";

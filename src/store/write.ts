@@ -3,10 +3,11 @@
 import { randomUUID } from "node:crypto";
 import type pg from "pg";
 import { AppError, reasonOf } from "../errors.js";
+import type { Guard } from "../model/guard.js";
 import type { Author, Change, Revision } from "../model/revision.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
-import { checkGuards, type Guard, isSingleRemoval } from "./guards.js";
+import { checkGuards, isSingleRemoval } from "./guards.js";
 import { claimKey, type Idempotency, rememberAnswer } from "./idempotency.js";
 import { commitStatement, findCommitted, otherBase, type RevisionMark, refuseOtherBase } from "./revisions.js";
 import { QueryFailure, sqlState, toAppError } from "./sqlstate.js";

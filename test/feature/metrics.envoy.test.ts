@@ -77,6 +77,10 @@ beforeAll(async () => {
   await new Promise<void>((listening) => other.listen({ host: "127.0.0.1", port: takenToo, exclusive: true }, listening));
   onCleanup("other taken port", () => void other.close());
   await api.refused(409, "POST", `/v1/listeners${acked}&onRefusal=rollback`, listenerBody("undone", takenToo));
+  await api.post("/v1/changes?wait=acked&timeoutMs=30000", {
+    changes: [{ op: "put", kind: "route", object: routeBody("app", "web", "app", { timeoutMs: 4_000 }) }],
+    rollout: { stages: [{ nodes: 1 }], bakeMs: 0 },
+  });
   await contend();
   await meetALimit();
   await becomeAnotherHistory();

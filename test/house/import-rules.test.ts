@@ -72,7 +72,7 @@ const faults: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "src/translate/a.ts": 'import type { B } from "../snapshot/b.js";\nexport const a: B = 1;',
     "src/snapshot/b.ts": "export type B = number;",
   },
-  "api-may-import-model+store+status+plan+drain+telemetry": {
+  "api-may-import-model+store+status+plan+drain+rollout+telemetry": {
     "src/api/a.ts": 'import { b } from "../snapshot/b.js";\nexport const a = b;',
     "src/snapshot/b.ts": "export const b = 1;",
   },

@@ -1,0 +1,7 @@
+// What may stand in the way of a write, and can be told to let it pass; recorded with the revision. Pure.
+
+/**
+ * emptied: none of a kind would be left. shrink: too much of a kind, or of one cluster's endpoints, would be gone. size: too many.
+ * rollout: a gateway's policy stages its changes; that one is for api/ to ask about, and for the history to remember.
+ */
+export type Guard = "emptied" | "shrink" | "size" | "rollout";
