@@ -45,7 +45,7 @@ async function work(tx: WriteTx, body: ChangesBody): Promise<Outcome> {
     revision: newestOf(view),
     created: false,
     tagged: false,
-    lint: changeLint(view),
+    lint: await changeLint(view),
   };
 }
 

@@ -6,7 +6,7 @@ import type { Route } from "../../../src/model/route.js";
 import { byName, cluster, endpoint, forward, httpCheck, httpRoute, tcpCheck, tcpRoute } from "./samples.js";
 
 const shown = (lint: readonly Lint[]): readonly string[] => lint.map(({ code, pointer }) => `${code} ${pointer}`).sort();
-const ofCluster = (more: Partial<Cluster>): readonly string[] => shown(clusterLint(cluster("a", more)));
+const ofCluster = (more: Partial<Cluster>): readonly string[] => shown(clusterLint(cluster("a", more), []));
 const clusters = byName(
   cluster("a"),
   cluster("b"),
