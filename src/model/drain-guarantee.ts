@@ -113,13 +113,10 @@ function longestOf({ action }: HttpRoute): number | undefined {
 }
 
 function whyEndless(cluster: Cluster, routes: readonly HttpRoute[]): string {
-  const upgrades = routes.some(({ action }) => action.kind === "forward" && action.upgrades.length > 0);
-  const what = upgrades ? "takes WebSockets, which last as long as both ends want" : "has no timeout";
-  const way = upgrades
-    ? "a route of their own, to a cluster of their own, leaves the other requests bounded"
-    : "a timeoutMs of the route bounds them";
-  const wish = cluster.drain.atDeadline === "close" ? '; "atDeadline": "close" has no means against them' : "";
-  return `${named(routes)} ${what}: ${way}${wish}`;
+  const wish = cluster.drain.atDeadline === "close" ? ', and "atDeadline": "close" has no means against them' : "";
+  const upgrading = routes.filter(({ action }) => action.kind === "forward" && action.upgrades.length > 0);
+  if (upgrading.length === 0) return `requests of ${named(routes)} have no timeout${wish}: a timeoutMs there bounds them`;
+  return `WebSockets of ${named(upgrading)} last as long as both ends want${wish}: a cluster of their own leaves other requests bounded`;
 }
 
 function named(routes: readonly Route[]): string {
@@ -128,7 +125,7 @@ function named(routes: readonly Route[]): string {
   return `${names.length === 1 ? "route" : "routes"} ${names.slice(0, maxNamed).join(", ")}${more}`;
 }
 
-/** What a cluster's settings of drains must keep; speaks of HTTP clusters where a session can be. */
+/** True when sessions by cookie may stay on an endpoint that drains. */
 export function keepsSessions({ protocol, drain }: Cluster): boolean {
   return speaksHttp(protocol) && drain.sticky === "until-drained";
 }

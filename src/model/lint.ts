@@ -103,7 +103,7 @@ export function routeLint(route: Route, clusters: ReadonlyMap<string, Cluster>):
     lint.push({
       code: "settings_of_first_backend",
       pointer: "/backends",
-      detail: `backends differ in connect timeout, load balancing, outlier detection or circuit breakers: those of ${first.name} hold for all`,
+      detail: `backends differ in connect timeout, load balancing, outlier detection, circuit breakers or slow start: those of ${first.name} hold for all`,
     });
   }
   return lint;
@@ -183,7 +183,7 @@ function timeoutLint(action: Forward, clusters: readonly Cluster[]): Lint[] {
 }
 
 function sameSettings(one: Cluster, other: Cluster): boolean {
-  return (["connectTimeoutMs", "loadBalancing", "outlierDetection", "circuitBreakers"] as const).every((key) =>
+  return (["connectTimeoutMs", "loadBalancing", "outlierDetection", "circuitBreakers", "slowStartMs"] as const).every((key) =>
     sameContent(one[key], other[key]),
   );
 }

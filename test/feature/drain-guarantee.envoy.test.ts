@@ -4,11 +4,14 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { fromClusterBody } from "../../src/api/cluster-body.js";
 import { guaranteeOf } from "../../src/model/drain-guarantee.js";
 import type { Endpoint } from "../../src/model/endpoint.js";
+import { acked } from "../support/api-client.js";
 import { putBehind } from "../support/behind-the-api.js";
-import { clusterBody, listenerBody, quickCheck, streamRouteBody } from "../support/bodies.js";
+import { clusterBody, listenerBody, quickCheck, routeBody, streamRouteBody } from "../support/bodies.js";
+import { type HttpBackend, startHttpBackend } from "../support/http-backend.js";
+import { sendMany } from "../support/load.js";
 import { type LongConnections, openTcp, openTls } from "../support/long-connections.js";
 import { freePort } from "../support/ports.js";
-import { countTcp } from "../support/short-connections.js";
+import { send } from "../support/requests.js";
 import { type StreamBackend, startTcpBackend, startTlsBackend } from "../support/stream-backends.js";
 import { staysTrue, waitFor } from "../support/wait.js";
 import { ackedBy, setUp, startWorld, type World } from "../support/world.js";
@@ -72,27 +75,43 @@ async function drainAndClose(
   return tookMs;
 }
 
+const asking = { send: "PING\n", receive: ["PONG"] };
+const kinds = {
+  plain: { protocol: "tcp", start: startTcpBackend, check: {}, open: openTcp },
+  asked: { protocol: "tcp", start: startTcpBackend, check: asking, open: openTcp },
+  tls: {
+    protocol: "tls",
+    start: startTlsBackend,
+    check: {},
+    open: (port: number, count: number) => openTls(port, "any.test", count),
+  },
+} as const;
+
 describe("the kill switch", () => {
-  test.each(["plain", "TLS"] as const)("closes the connections of one endpoint, %s backends", async (kind) => {
-    const name = `kill-${kind.toLowerCase()}`;
+  test.each(["plain", "asked", "tls"] as const)("closes the connections of one endpoint, %s", async (kind) => {
+    const name = `kill-${kind}`;
+    const { protocol, start, check, open } = kinds[kind];
     const port = await freePort();
-    const start = kind === "plain" ? startTcpBackend : startTlsBackend;
     const [one, two] = await Promise.all([start(`${name}-1`), start(`${name}-2`)]);
     await setUp(world.api, [
-      ["listener", listenerBody(name, port, { protocol: kind === "plain" ? "tcp" : "tls" })],
-      ["cluster", clusterBody(name, [one, two], closable)],
+      ["listener", listenerBody(name, port, { protocol })],
+      ["cluster", clusterBody(name, [one, two], { ...closable, healthChecks: [quickCheck("tcp", check)] })],
       ["route", streamRouteBody("tcp", name, name, name)],
     ]);
-    const held = await (kind === "plain" ? openTcp(port, 12) : openTls(port, "any.test", 12));
+    const held = await open(port, 12);
     const { kind: guarantee, closesWithinMs = 0 } = await guaranteeShown(name);
     expect(guarantee).toBe("kill-switch");
-    const tookMs = await drainAndClose(held, name, one, two);
-    expect(tookMs).toBeLessThan(closesWithinMs);
+    expect(await drainAndClose(held, name, one, two)).toBeLessThan(closesWithinMs);
     held.close();
 
     // And it may come back.
     await phase(name, one, undefined);
-    if (kind === "plain") await waitFor("it serves again", async () => (await countTcp(port, 20)).has(one.name));
+    const healthy = async (): Promise<number> =>
+      ((await world.envoy.clusters()).get(`tcp/${name}`) ?? []).filter((host) => host.healthy).length;
+    await waitFor("it serves again", async () => (await healthy()) === 2);
+    const again = await open(port, 12);
+    expect(living(again, one)).toBeGreaterThan(0);
+    again.close();
   });
 
   test("works in each backend of a split route, and leaves the split's other backend alone", async () => {
@@ -143,4 +162,86 @@ test("without a wish to close, connections outlive the phase `closing`, and the 
   await staysTrue("nothing is closed", () => held.deaths().length === 0, killed.closesWithinMs ?? 0);
   await held.answer();
   held.close();
+});
+
+describe("sessions by cookie", () => {
+  let web = 0;
+  beforeAll(async () => {
+    web = await freePort();
+    await setUp(world.api, [["listener", listenerBody("web", web)]]);
+  });
+
+  /** Two endpoints, a session on the first, and what becomes of a request of each. */
+  async function session(name: string, sticky: "leave-at-once" | "until-drained") {
+    const [one, two] = await Promise.all([startHttpBackend(`${name}-1`), startHttpBackend(`${name}-2`)]);
+    await setUp(world.api, [
+      ["cluster", clusterBody(name, [one, two], { drain: { sticky } })],
+      [
+        "route",
+        routeBody(name, "web", name, {
+          match: { path: { prefix: `/${name}` } },
+          timeoutMs: 5_000,
+          sticky: { kind: "session-cookie", cookie: "at", ttlMs: 60_000 },
+        }),
+      ],
+    ]);
+    const path = `/${name}`;
+    const first = await send({ port: web, path });
+    const cookie = first.headers["set-cookie"]?.[0]?.split(";")[0] ?? "";
+    const [held, other] = first.backend === one.name ? [one, two] : [two, one];
+    const holder = async () => (await sendMany(40, { port: web, path, headers: { cookie } })).byBackend;
+    const newcomers = async () => (await sendMany(40, { port: web, path })).byBackend;
+    return { held, other, holder, newcomers, slow: () => send({ port: web, path, headers: { cookie } }) };
+  }
+  const all = (backend: HttpBackend): ReadonlyMap<string, number> => new Map([[backend.name, 40]]);
+
+  test("stay until the deadline where the cluster lets them, and newcomers don't come", async () => {
+    const { held, other, holder, newcomers, slow } = await session("staying", "until-drained");
+    expect(await holder()).toEqual(all(held));
+    await phase("staying", held, "draining");
+    expect([await holder(), await newcomers()]).toEqual([all(held), all(other)]);
+
+    held.delayMs = 1_500;
+    const underWay = slow();
+    await waitFor("it is under way", () => performance.now() - held.lastRequestAt < 1_000);
+    await phase("staying", held, "closing");
+    expect([await holder(), await newcomers()]).toEqual([all(other), all(other)]);
+    expect(await underWay).toMatchObject({ status: 200, backend: held.name });
+    expect(await guaranteeShown("staying")).toMatchObject({ kind: "bounded-by-timeout", closesWithinMs: 5_500 });
+  });
+
+  test("leave as soon as their endpoint drains where it does not", async () => {
+    const { held, other, holder, newcomers } = await session("leaving", "leave-at-once");
+    expect(await holder()).toEqual(all(held));
+    await phase("leaving", held, "draining");
+    expect([await holder(), await newcomers()]).toEqual([all(other), all(other)]);
+  });
+});
+
+describe("slow start", () => {
+  /** Share of the newest of three endpoints, of 300 requests at once, and again when its time is over. */
+  async function shares(name: string, slowStartMs: number): Promise<readonly [number, number]> {
+    const port = await freePort();
+    const backends = await Promise.all([1, 2, 3].map((at) => startHttpBackend(`${name}-${at}`)));
+    const newest = backends[2] as HttpBackend;
+    await setUp(world.api, [
+      ["listener", listenerBody(name, port)],
+      ["cluster", clusterBody(name, backends.slice(0, 2), { slowStartMs, loadBalancing: { policy: "round-robin" } })],
+      ["route", routeBody(name, name, name)],
+    ]);
+    const share = async (): Promise<number> => ((await sendMany(300, { port, path: "/" })).byBackend.get(newest.name) ?? 0) / 300;
+    await staysTrue("the others have started", () => true, slowStartMs);
+    await world.api.put(`/v1/clusters/${name}/endpoints/${newest.address}${acked}`, {});
+    const first = await share();
+    await staysTrue("it starts", () => true, slowStartMs);
+    return [first, await share()];
+  }
+
+  test("gives an endpoint that comes little at first, and its share in the end", async () => {
+    const [slow, full] = await shares("slow", 3_000);
+    expect(slow).toBeLessThan(0.2);
+    expect(full).toBeCloseTo(1 / 3, 1);
+    const [atOnce] = await shares("fast", 0);
+    expect(atOnce).toBeCloseTo(1 / 3, 1);
+  });
 });
