@@ -2,11 +2,11 @@
 // what GET shows of an object is exactly what PUT takes. In: HTTP. Out: what status/ knows of the object's resources, and of a cluster
 // by what means a drain's deadline is kept.
 import { Type } from "typebox";
-import { type DrainGuarantee, guaranteeKinds, guaranteeOf } from "../model/drain-guarantee.js";
+import { type DrainGuarantee, guaranteeOf } from "../model/drain-guarantee.js";
 import type { Kind } from "../model/revision.js";
 import { type ResourceName, resourcesOfCluster, resourcesOfListener, resourcesOfRoute } from "../plan/object-resources.js";
 import type { HeldView, NodeView, RefusalView } from "../status/node-view.js";
-import { answering, readAnswers } from "./answers.js";
+import { answering, guaranteeShown, readAnswers } from "./answers.js";
 import type { Api, ApiContext } from "./context.js";
 import { exceptionFields } from "./nodes.js";
 import { existingName, missing, nameParams } from "./objects.js";
@@ -44,13 +44,7 @@ const shown = Type.Object({
   drain: Type.Optional(
     Type.Object(
       {
-        guarantee: Type.Object({
-          kind: Type.Unsafe<string>({ type: "string", enum: [...guaranteeKinds] }),
-          closesWithinMs: Type.Optional(
-            Type.Integer({ description: "From when an Envoy knows that the deadline is over. Left out: there is no bound." }),
-          ),
-          because: Type.String({ description: "Why; for `left-open` also what to set." }),
-        }),
+        guarantee: guaranteeShown,
       },
       { description: "Of a cluster: by what means the deadline of a drain is kept; see docs/draining-guarantees.md." },
     ),

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { fromClusterBody } from "../../src/api/cluster-body.js";
 import { guaranteeOf } from "../../src/model/drain-guarantee.js";
 import type { Endpoint } from "../../src/model/endpoint.js";
-import { acked } from "../support/api-client.js";
+import { acked, type Json } from "../support/api-client.js";
 import { putBehind } from "../support/behind-the-api.js";
 import { clusterBody, listenerBody, quickCheck, routeBody, streamRouteBody } from "../support/bodies.js";
 import { type HttpBackend, startHttpBackend } from "../support/http-backend.js";
@@ -219,29 +219,47 @@ describe("sessions by cookie", () => {
 });
 
 describe("slow start", () => {
-  /** Share of the newest of three endpoints, of 300 requests at once, and again when its time is over. */
-  async function shares(name: string, slowStartMs: number): Promise<readonly [number, number]> {
+  const slowStartMs = 3_000;
+
+  /** Three endpoints, of which `newest` has not come yet; and its share of 300 requests. */
+  async function three(name: string, more: Json) {
     const port = await freePort();
-    const backends = await Promise.all([1, 2, 3].map((at) => startHttpBackend(`${name}-${at}`)));
-    const newest = backends[2] as HttpBackend;
+    const [one, two, newest] = await Promise.all([1, 2, 3].map((at) => startHttpBackend(`${name}-${at}`)));
+    if (!one || !two || !newest) throw new Error("three were started");
     await setUp(world.api, [
       ["listener", listenerBody(name, port)],
-      ["cluster", clusterBody(name, backends.slice(0, 2), { slowStartMs, loadBalancing: { policy: "round-robin" } })],
+      ["cluster", clusterBody(name, [one, two], { ...more, loadBalancing: { policy: "round-robin" } })],
       ["route", routeBody(name, name, name)],
     ]);
-    const share = async (): Promise<number> => ((await sendMany(300, { port, path: "/" })).byBackend.get(newest.name) ?? 0) / 300;
-    await staysTrue("the others have started", () => true, slowStartMs);
-    await world.api.put(`/v1/clusters/${name}/endpoints/${newest.address}${acked}`, {});
-    const first = await share();
-    await staysTrue("it starts", () => true, slowStartMs);
-    return [first, await share()];
+    const path = `/v1/clusters/${name}/endpoints/${newest.address}${acked}`;
+    const share = async () => ((await sendMany(300, { port })).byBackend.get(newest.name) ?? 0) / 300;
+    return { share, put: (body: Json) => world.api.put(path, body), remove: () => world.api.delete(path) };
   }
 
-  test("gives an endpoint that comes little at first, and its share in the end", async () => {
-    const [slow, full] = await shares("slow", 3_000);
-    expect(slow).toBeLessThan(0.2);
-    expect(full).toBeCloseTo(1 / 3, 1);
-    const [atOnce] = await shares("fast", 0);
-    expect(atOnce).toBeCloseTo(1 / 3, 1);
+  test("gives an endpoint that comes little at first, and its share in the end; also when it comes again", async () => {
+    const { share, put, remove } = await three("slow", { slowStartMs });
+    await windowOf("the others start", slowStartMs);
+    await put({});
+    expect(await share()).toBeLessThan(0.2);
+    await windowOf("it starts", slowStartMs);
+    expect(await share()).toBeCloseTo(1 / 3, 1);
+
+    // One that was only disabled has not gone, and does not come.
+    await put({ enabled: false });
+    expect(await share()).toBe(0);
+    await put({ enabled: true });
+    expect(await share()).toBeCloseTo(1 / 3, 1);
+    await remove();
+    await put({});
+    expect(await share()).toBeLessThan(0.2);
+  });
+
+  test("is off unless asked for", async () => {
+    const { share, put } = await three("fast", {});
+    await put({});
+    expect(await share()).toBeCloseTo(1 / 3, 1);
   });
 });
+
+/** Time is what these tests are about. */
+const windowOf = (what: string, ms: number): Promise<void> => staysTrue(what, () => true, ms);
