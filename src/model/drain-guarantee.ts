@@ -7,7 +7,7 @@ import { clustersOf, type HttpRoute, longestRequestMs, type Route } from "./rout
 
 /** How a drain's deadline is kept, the surest first. */
 export const guaranteeKinds = [
-  /** There is nothing to close. */
+  /** There is nothing to close, nor to wait for: UDP. */
   "none-needed",
   /** The endpoint's active check is made to fail, and Envoy closes its TCP connections then. */
   "kill-switch",
@@ -39,17 +39,15 @@ export function hasKillSwitch({ protocol, drain, healthChecks }: Cluster): boole
 
 /** `routes`: those that name the cluster; others are left out of the answer. `timeoutMs`: the drain's own, if it has one. */
 export function guaranteeOf(cluster: Cluster, routes: readonly Route[], timeoutMs = cluster.drain.timeoutMs): DrainGuarantee {
-  if (cluster.protocol === "udp") return noneNeeded("a UDP session moves to another endpoint at its next datagram");
+  if (cluster.protocol === "udp") {
+    return { kind: "none-needed", closesWithinMs: 0, because: "a UDP session moves to another endpoint at its next datagram" };
+  }
   if (cluster.protocol === "tcp") return ofTcp(cluster);
   return ofHttp(
     cluster,
     routes.filter((route) => clustersOf(route).includes(cluster.name)),
     timeoutMs,
   );
-}
-
-function noneNeeded(because: string): DrainGuarantee {
-  return { kind: "none-needed", closesWithinMs: 0, because };
 }
 
 function leftOpen(because: string): DrainGuarantee {
@@ -81,7 +79,8 @@ function failsWithinMs(check: HealthCheck): number {
 }
 
 function ofHttp(cluster: Cluster, routes: readonly Route[], timeoutMs: number): DrainGuarantee {
-  if (routes.length === 0) return noneNeeded("no route names the cluster");
+  if (routes.length === 0)
+    return leftOpen("no route names the cluster, and what came by earlier ones has no bound that is known");
   const overTcp = routes.filter((route) => route.protocol !== "http");
   if (overTcp.length > 0) {
     return leftOpen(

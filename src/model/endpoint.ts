@@ -18,6 +18,11 @@ export interface Endpoint {
   readonly drain?: { readonly id: string; readonly phase: "draining" | "closing" };
 }
 
+/** Whether new requests and connections may go to it, as far as the configuration says. */
+export function takesNew(endpoint: Endpoint): boolean {
+  return endpoint.enabled && endpoint.drain === undefined;
+}
+
 /** The endpoint's key within its cluster: `10.0.0.7:8080` or `[fd00::7]:8080`. */
 export function addressKey(endpoint: { readonly address: string; readonly port: number }): string {
   return endpoint.address.includes(":") ? `[${endpoint.address}]:${endpoint.port}` : `${endpoint.address}:${endpoint.port}`;

@@ -2,7 +2,7 @@
 // docs/errors.md describes every code. Called by api/ after the rules have passed.
 import { type Cluster, speaksHttp } from "./cluster.js";
 import { type DrainGuarantee, guaranteeOf } from "./drain-guarantee.js";
-import type { Endpoint } from "./endpoint.js";
+import { type Endpoint, takesNew } from "./endpoint.js";
 import { mixesBackends } from "./references.js";
 import { type Backend, backendsOf, type HttpAction, type Route } from "./route.js";
 import { sameContent } from "./same.js";
@@ -58,6 +58,8 @@ export function clusterLint(cluster: Cluster, routes: readonly Route[]): readonl
       detail: "round robin piles work on slow endpoints where requests differ in cost; least-request does not",
     });
   }
+  // Over HTTP it is the routes that leave something open.
+  if (speaksHttp(cluster.protocol) && routes.length === 0) return lint;
   return [...lint, ...leftOpenLint(guaranteeOf(cluster, routes), "/drain")];
 }
 
@@ -70,7 +72,7 @@ function leftOpenLint({ kind, because }: DrainGuarantee, pointer: string): reado
 
 /** For writes that know all endpoints of the cluster. */
 export function endpointsLint(endpoints: readonly Endpoint[], pointer: string): readonly Lint[] {
-  const enabled = endpoints.filter((endpoint) => endpoint.enabled).length;
+  const enabled = endpoints.filter(takesNew).length;
   if (enabled === 0)
     return [{ code: "no_endpoint", pointer, detail: "no endpoint is enabled: there is nowhere to send traffic" }];
   if (enabled === 1) return [{ code: "one_endpoint", pointer, detail: "one endpoint is enabled: when it goes, nothing is left" }];

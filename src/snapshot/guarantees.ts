@@ -6,14 +6,14 @@ import type { Change } from "../model/revision.js";
 import { clustersOf } from "../model/route.js";
 import { sameContent } from "../model/same.js";
 
-/** One cluster whose guarantee would be another one. `before` undefined: the cluster comes. */
+/** One cluster whose guarantee would be another one. `before` undefined: no route named it. */
 export interface GuaranteeChange {
   readonly cluster: string;
   readonly before: DrainGuarantee | undefined;
   readonly after: DrainGuarantee;
 }
 
-/** cluster → its guarantee in the state as it is, of those that the changes may touch and that exist. */
+/** cluster → its guarantee in the state as it is, of those that the changes may touch and that a route names. */
 export function guaranteesIn(state: DesiredState, changes: readonly Change[]): ReadonlyMap<string, DrainGuarantee> {
   const names = new Set<string>();
   for (const change of changes) {
@@ -24,9 +24,8 @@ export function guaranteesIn(state: DesiredState, changes: readonly Change[]): R
   return new Map(
     [...names].sort().flatMap((name) => {
       const cluster = state.clusters.get(name);
-      if (!cluster) return [];
       const routes = [...state.routesOfCluster(name)].flatMap((route) => state.routes.get(route) ?? []);
-      return [[name, guaranteeOf(cluster, routes)]];
+      return cluster && routes.length > 0 ? [[name, guaranteeOf(cluster, routes)]] : [];
     }),
   );
 }

@@ -2,7 +2,7 @@
 // EDS is where everything belongs that changes while connections are open: addresses, weights, draining, the split of L4 routes.
 import type { Cluster } from "../model/cluster.js";
 import { hasKillSwitch, keepsSessions } from "../model/drain-guarantee.js";
-import type { Endpoint } from "../model/endpoint.js";
+import { type Endpoint, takesNew } from "../model/endpoint.js";
 import type { Backend, TcpRoute, UdpRoute } from "../model/route.js";
 import type { ClusterLoadAssignmentProto, LbEndpointProto, LocalityLbEndpointsProto } from "../proto/messages.js";
 import { checkPort } from "./health-check.js";
@@ -72,10 +72,6 @@ function toLbEndpoints(cluster: Cluster, endpoints: readonly Endpoint[]): LbEndp
 function toHealthStatus(cluster: Cluster, endpoint: Endpoint): LbEndpointProto {
   if (takesNew(endpoint)) return {};
   return { health_status: keepsSessions(cluster) && endpoint.drain?.phase === "closing" ? "UNHEALTHY" : "DRAINING" };
-}
-
-function takesNew(endpoint: Endpoint): boolean {
-  return endpoint.enabled && endpoint.drain === undefined;
 }
 
 /** When none is enabled, the weight that they would have: it must be at least 1. */

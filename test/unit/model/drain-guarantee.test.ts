@@ -77,9 +77,9 @@ describe("HTTP", () => {
     expect(kindOf([tcpRoute("r", ["shop"])], asking)).toBe("left-open");
   });
 
-  test("needs nothing without a route, and routes of other clusters don't count", () => {
-    expect(kindOf([])).toBe("none-needed");
-    expect(kindOf([to("other", { timeoutMs: 0 })])).toBe("none-needed");
+  test("is left open without a route, as an earlier one may have had no bound; and routes of other clusters don't count", () => {
+    expect(kindOf([])).toBe("left-open");
+    expect(kindOf([to("other", { timeoutMs: 1 })])).toBe("left-open");
     expect(kindOf([to("shop"), to("other", { timeoutMs: 0 })])).toBe("bounded-by-timeout");
   });
 

@@ -36,6 +36,8 @@ test("a cluster without a check, a TCP check over HTTP, and round robin are poin
 
 test("no endpoint and a single one are pointed at; disabled ones do not count", () => {
   const off = endpoint("a", "10.0.0.1", { enabled: false });
+  const drained = endpoint("a", "10.0.0.1", { drain: { id: "d", phase: "draining" } });
+  expect(shown(endpointsLint([drained], "/endpoints"))).toEqual(["no_endpoint /endpoints"]);
   expect(shown(endpointsLint([], "/endpoints"))).toEqual(["no_endpoint /endpoints"]);
   expect(shown(endpointsLint([off], "/endpoints"))).toEqual(["no_endpoint /endpoints"]);
   expect(shown(endpointsLint([off, endpoint("a", "10.0.0.2")], "/endpoints"))).toEqual(["one_endpoint /endpoints"]);

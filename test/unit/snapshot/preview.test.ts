@@ -55,8 +55,10 @@ test("a preview names the clusters whose drains would end in another way, and no
     "shop: bounded-by-timeout → left-open",
   ]);
   expect(told([{ kind: "route", name: "to-raw", before: toRaw, after: undefined }])).toEqual([]);
-  expect(told([{ kind: "cluster", name: "dns", before: undefined, after: cluster("dns", { protocol: "udp" }) }])).toEqual([
-    "dns: undefined → none-needed",
+  const coming: Change = { kind: "cluster", name: "mail", before: undefined, after: cluster("mail") };
+  expect(told([coming])).toEqual([]);
+  expect(told([coming, { kind: "route", name: "to-mail", before: undefined, after: httpRoute("to-mail", ["mail"]) }])).toEqual([
+    "mail: undefined → bounded-by-timeout",
   ]);
   const closing = cluster("raw", {
     protocol: "tcp",
