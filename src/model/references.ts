@@ -5,6 +5,7 @@
 import type { Problem } from "../errors.js";
 import { addressesOverlap } from "./address.js";
 import { type Cluster, speaksHttp } from "./cluster.js";
+import { hasKillSwitch } from "./drain-guarantee.js";
 import { addressKey, type Endpoint } from "./endpoint.js";
 import type { Listener } from "./listener.js";
 import { problem } from "./problem-codes.js";
@@ -130,7 +131,7 @@ function routeClusterProblems(route: Route, clusters: ReadonlyMap<string, Cluste
 function mixFault(one: Cluster, other: Cluster): "protocol" | "healthChecks" | "drain/atDeadline" | undefined {
   if (one.protocol !== other.protocol) return "protocol";
   if (!sameContent(one.healthChecks, other.healthChecks)) return "healthChecks";
-  return one.drain.atDeadline === other.drain.atDeadline ? undefined : "drain/atDeadline";
+  return hasKillSwitch(one) === hasKillSwitch(other) ? undefined : "drain/atDeadline";
 }
 
 /** True when a change of a cluster can break no route of its own: what routes look at is as it was. */

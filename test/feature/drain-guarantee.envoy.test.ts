@@ -75,27 +75,38 @@ async function drainAndClose(
   return tookMs;
 }
 
-const asking = { send: "PING\n", receive: ["PONG"] };
+/** What is checked, and how: by connecting, by asking, by HTTP on another port; and through to TLS backends. */
 const kinds = {
-  plain: { protocol: "tcp", start: startTcpBackend, check: {}, open: openTcp },
-  asked: { protocol: "tcp", start: startTcpBackend, check: asking, open: openTcp },
+  plain: { protocol: "tcp", start: startTcpBackend, check: () => quickCheck("tcp"), open: openTcp },
+  asked: {
+    protocol: "tcp",
+    start: startTcpBackend,
+    check: () => quickCheck("tcp", { send: "PING\n", receive: ["PONG"] }),
+    open: openTcp,
+  },
+  elsewhere: {
+    protocol: "tcp",
+    start: startTcpBackend,
+    check: (port: number) => quickCheck("http", { path: "/healthz", port }),
+    open: openTcp,
+  },
   tls: {
     protocol: "tls",
     start: startTlsBackend,
-    check: {},
+    check: () => quickCheck("tcp"),
     open: (port: number, count: number) => openTls(port, "any.test", count),
   },
 } as const;
 
 describe("the kill switch", () => {
-  test.each(["plain", "asked", "tls"] as const)("closes the connections of one endpoint, %s", async (kind) => {
+  test.each(["plain", "asked", "elsewhere", "tls"] as const)("closes the connections of one endpoint, %s", async (kind) => {
     const name = `kill-${kind}`;
     const { protocol, start, check, open } = kinds[kind];
     const port = await freePort();
-    const [one, two] = await Promise.all([start(`${name}-1`), start(`${name}-2`)]);
+    const [one, two, checked] = await Promise.all([start(`${name}-1`), start(`${name}-2`), startHttpBackend(`${name}-checked`)]);
     await setUp(world.api, [
       ["listener", listenerBody(name, port, { protocol })],
-      ["cluster", clusterBody(name, [one, two], { ...closable, healthChecks: [quickCheck("tcp", check)] })],
+      ["cluster", clusterBody(name, [one, two], { ...closable, healthChecks: [check(checked.port)] })],
       ["route", streamRouteBody("tcp", name, name, name)],
     ]);
     const held = await open(port, 12);

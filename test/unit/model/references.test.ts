@@ -32,6 +32,7 @@ const clusters = byName(
   cluster("raw", { protocol: "tcp" }),
   cluster("raw-2", { protocol: "tcp" }),
   cluster("checked", { protocol: "tcp", healthChecks: [tcpCheck()] }),
+  cluster("checked-2", { protocol: "tcp", healthChecks: [tcpCheck()] }),
   cluster("closing", { protocol: "tcp", healthChecks: [tcpCheck()], drain: closing }),
   cluster("dns", { protocol: "udp" }),
   cluster("dns-2", { protocol: "udp" }),
@@ -156,10 +157,14 @@ describe("a cluster", () => {
       "breaks_route /healthChecks",
     ]);
     expect(clusterProblems(cluster("raw", { protocol: "tcp", connectTimeoutMs: 1 }), [route], clusters)).toEqual([]);
-    const drain = cluster("raw", { protocol: "tcp", drain: closing });
-    expect(faults(clusterProblems(drain, [route], clusters))).toEqual(["breaks_route /drain/atDeadline"]);
-    expect(fitsAsBefore(cluster("raw", { protocol: "tcp" }), drain)).toBe(false);
-    expect(fitsAsBefore(cluster("raw"), cluster("raw", { drain: { ...closing, atDeadline: "leave" } }))).toBe(true);
+    const checked = tcpRoute("r", ["checked", "checked-2"]);
+    const now = cluster("checked", { protocol: "tcp", healthChecks: [tcpCheck()], drain: closing });
+    expect(faults(clusterProblems(now, [checked], clusters))).toEqual(["breaks_route /drain/atDeadline"]);
+    expect(fitsAsBefore(cluster("checked", { protocol: "tcp", healthChecks: [tcpCheck()] }), now)).toBe(false);
+    const longer = { ...closing, timeoutMs: 2 } as const;
+    expect(fitsAsBefore(now, { ...now, drain: longer })).toBe(true);
+    // Over HTTP the wish makes no other cluster of it.
+    expect(fitsAsBefore(cluster("a"), cluster("a", { drain: closing }))).toBe(true);
     expect(
       clusterProblems(
         cluster("raw", { protocol: "tcp", healthChecks: [httpCheck()] }),
