@@ -1,5 +1,7 @@
 // By what means a drain's deadline is kept, on a real Envoy: connections live while their endpoint drains, end within `closesWithinMs`
 // of its phase `closing` where the guarantee says so, and nobody else's are touched. Phases are put behind the API.
+// Mutants caught: checks that keep their connection; no metadata, or metadata while it only drains; a kill socket that TLS backends pass;
+// no closing when a check fails; sessions that stay on DRAINING after the deadline.
 import { beforeAll, describe, expect, test } from "vitest";
 import { fromClusterBody } from "../../src/api/cluster-body.js";
 import { guaranteeOf } from "../../src/model/drain-guarantee.js";
