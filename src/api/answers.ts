@@ -2,6 +2,7 @@
 // Out: Fastify's `response` map. Called by the noun files.
 import { type TSchema, Type } from "typebox";
 import { errorCodes } from "../errors.js";
+import { guaranteeKinds } from "../model/drain-guarantee.js";
 import { lintCodes } from "../model/lint.js";
 
 const pointer = Type.String({ description: "JSON pointer (RFC 6901) into the body; empty: all of it." });
@@ -80,6 +81,15 @@ export const objectChangesShown = Type.Array(
   }),
 );
 
+/** By what means a cluster's drains keep their deadline. */
+export const guaranteeShown = Type.Object({
+  kind: Type.Unsafe<string>({ type: "string", enum: [...guaranteeKinds] }),
+  closesWithinMs: Type.Optional(
+    Type.Integer({ description: "From when an Envoy knows that the deadline is over. Left out: there is no bound." }),
+  ),
+  because: Type.String({ description: "Why; for `left-open` also what to set." }),
+});
+
 const plan = Type.Object(
   {
     revision: Type.Null(),
@@ -100,6 +110,11 @@ const plan = Type.Object(
         ),
         nodes: Type.Union([Type.Integer(), Type.Null()], { description: "Envoys connected now; null: not known." }),
         drains: Type.Array(Type.String(), { description: "Listeners whose connections would be closed after the drain time." }),
+      }),
+    ),
+    guarantees: Type.Optional(
+      Type.Array(Type.Object({ cluster: Type.String(), before: Type.Optional(guaranteeShown), after: guaranteeShown }), {
+        description: "Clusters for which the deadline of a drain would be kept by other means, or for another time.",
       }),
     ),
     lint,

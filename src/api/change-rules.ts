@@ -9,6 +9,7 @@ import { type ProblemCode, problem } from "../model/problem-codes.js";
 import {
   clusterProblems,
   endpointProblems,
+  fitsAsBefore,
   listenerProblems,
   locationProblems,
   mixesBackends,
@@ -112,8 +113,7 @@ async function ofCluster(view: ChangeView, name: string, { change, before, after
   const own = clusterRuleProblems(after);
   const old = before?.object;
   // A cluster that is new can only be named by routes of this change, whose own rules look at it.
-  if (!old || (old.protocol === after.protocol && sameContent(old.healthChecks, after.healthChecks)))
-    return at(change, "/object", own);
+  if (!old || fitsAsBefore(old, after)) return at(change, "/object", own);
   const mixing = await view.holdMixed(name);
   const routes = await view.routesOfCluster(name);
   const around = view.clusters(mixing.flatMap(clustersOf).filter((other) => other !== name));
@@ -169,7 +169,7 @@ async function ofRoute(view: ChangeView, { change, before, after }: StagedRoute)
 }
 
 /** Advice on everything that is put, at its place in the body. */
-export function changeLint(view: ChangeView): readonly Lint[] {
+export async function changeLint(view: ChangeView): Promise<readonly Lint[]> {
   const lint: Lint[] = [];
   const add = (change: AnyStaged["change"], within: string, advice: readonly Lint[]): void => {
     lint.push(...advice.map((one) => ({ ...one, pointer: pointerTo(change, `${within}${one.pointer}`) })));
@@ -178,9 +178,11 @@ export function changeLint(view: ChangeView): readonly Lint[] {
   for (const { after } of view.staged.endpoint.values()) {
     if (after) listed.set(after.cluster, [...(listed.get(after.cluster) ?? []), after].slice(-2)); // Two are as good as many.
   }
-  for (const [name, { change, after }] of view.staged.cluster) {
+  for (const [name, { change, before, after }] of view.staged.cluster) {
     if (!after) continue;
-    add(change, "/object", clusterLint(after));
+    // What routes make of a drain is told where they are written, and here only when the drain's own settings are others: a query each.
+    const drainChanges = before && !sameContent(before.object.drain, after.drain);
+    add(change, "/object", clusterLint(after, drainChanges ? await view.routesOfCluster(name) : []));
     if (change.body?.endpoints) add(change, "/object", endpointsLint(listed.get(name) ?? [], "/endpoints"));
   }
   for (const { change, after } of view.staged.route.values()) {

@@ -47,7 +47,7 @@ async function work(tx: WriteTx, body: ChangesBody): Promise<Outcome> {
     revision: newestOf(view),
     created: false,
     tagged: false,
-    lint: changeLint(view),
+    lint: await changeLint(view),
     ...(body.apply ? { applied: { set: body.apply.set, objects: named } } : {}),
   };
 }

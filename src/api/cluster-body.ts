@@ -1,7 +1,7 @@
 // A cluster's body. In: JSON that the schema has passed. Out: model/cluster.ts, defaults filled in, and back.
 // The calls are in clusters.ts; rules beyond the shape are in model/cluster-rules.ts and model/references.ts.
 import { type Static, Type } from "typebox";
-import type { CircuitBreakers, Cluster, LoadBalancing, OutlierDetection } from "../model/cluster.js";
+import type { CircuitBreakers, Cluster, DrainSettings, LoadBalancing, OutlierDetection } from "../model/cluster.js";
 import { endpointSchema } from "./endpoint-body.js";
 import { compact, integer, list, milliseconds, name, object, oneOf, word } from "./fields.js";
 import { fromHealthCheckBody, healthCheckSchema, toHealthCheckBody } from "./health-check-body.js";
@@ -22,6 +22,10 @@ const standard = {
   maxPendingRequests: 1024,
   maxRequests: 1024,
   maxRetries: 64, // Envoy's own 3 turned retries off under load: of 100 requests over a half-broken pair, 28 failed (8 clients).
+  atDeadline: "leave",
+  drainTimeoutMs: 30_000,
+  sticky: "leave-at-once",
+  slowStartMs: 0,
 } as const;
 
 const largestLimit = 1_000_000_000;
@@ -82,6 +86,29 @@ const circuitBreakers = object(
   { description: "Upper bounds for one Envoy's use of the cluster. What is beyond gets 503." },
 );
 
+const drain = object(
+  {
+    atDeadline: Type.Optional(
+      word(
+        ["leave", "close"],
+        "What becomes of connections that are open at a drain's deadline. `close` needs a means, which `drain.guarantee` of the cluster's status names: for tcp clusters an active health check, which then closes the connections of an endpoint whenever it fails.",
+        standard.atDeadline,
+      ),
+    ),
+    timeoutMs: Type.Optional(
+      milliseconds(0, 3_600_000, "How long a drain waits, unless it says so itself.", standard.drainTimeoutMs),
+    ),
+    sticky: Type.Optional(
+      word(
+        ["leave-at-once", "until-drained"],
+        "Sessions by cookie leave an endpoint as soon as it drains, or may stay to the deadline; newcomers never come. For HTTP clusters.",
+        standard.sticky,
+      ),
+    ),
+  },
+  { description: "What becomes of what is open on an endpoint that is drained." },
+);
+
 const fields = {
   protocol: Type.Optional(word(["http", "http2", "grpc", "tcp", "udp"], "What its endpoints speak.", standard.protocol)),
   connectTimeoutMs: Type.Optional(
@@ -91,6 +118,15 @@ const fields = {
   healthChecks: Type.Optional(list(healthCheckSchema, 0, 4, "Active health checks; all must pass. Default none.")),
   outlierDetection: Type.Optional(outlierDetection),
   circuitBreakers: Type.Optional(circuitBreakers),
+  drain: Type.Optional(drain),
+  slowStartMs: Type.Optional(
+    milliseconds(
+      0,
+      3_600_000,
+      "An endpoint that comes grows to its full share over this time; with least-request and round-robin only. 0: at once.",
+      standard.slowStartMs,
+    ),
+  ),
 };
 /** More are put by further calls of `PATCH …/endpoints`. */
 export const maxEndpointsPerCall = 10_000;
@@ -145,16 +181,30 @@ function fromCircuitBreakers(body: ClusterBody["circuitBreakers"] = {}): Circuit
   };
 }
 
+function fromDrain(body: ClusterBody["drain"] = {}): DrainSettings {
+  return {
+    atDeadline: body.atDeadline ?? standard.atDeadline,
+    timeoutMs: body.timeoutMs ?? standard.drainTimeoutMs,
+    sticky: body.sticky ?? standard.sticky,
+  };
+}
+
 /** The inline endpoints are not part of the cluster: see clusters.ts. */
 export function fromClusterBody(named: string, body: ClusterBody): Cluster {
+  const protocol = body.protocol ?? standard.protocol;
+  const drain = fromDrain(body.drain);
+  // The kill switch needs checks that connect anew.
+  const reuseConnection = !(protocol === "tcp" && drain.atDeadline === "close");
   return {
     name: named,
-    protocol: body.protocol ?? standard.protocol,
+    protocol,
     connectTimeoutMs: body.connectTimeoutMs ?? standard.connectTimeoutMs,
     loadBalancing: fromLoadBalancing(body.loadBalancing),
-    healthChecks: (body.healthChecks ?? []).map(fromHealthCheckBody),
+    healthChecks: (body.healthChecks ?? []).map((check) => fromHealthCheckBody(check, { reuseConnection })),
     outlierDetection: body.outlierDetection && fromOutlierDetection(body.outlierDetection),
     circuitBreakers: fromCircuitBreakers(body.circuitBreakers),
+    drain,
+    slowStartMs: body.slowStartMs ?? standard.slowStartMs,
   };
 }
 
@@ -168,5 +218,7 @@ export function toClusterBody(cluster: Cluster): Static<typeof clusterShown> {
     healthChecks: cluster.healthChecks.map(toHealthCheckBody),
     ...compact({ outlierDetection: cluster.outlierDetection && compact(cluster.outlierDetection) }),
     circuitBreakers: cluster.circuitBreakers,
+    drain: cluster.drain,
+    slowStartMs: cluster.slowStartMs,
   };
 }

@@ -4,9 +4,8 @@ import { clusterRuleProblems } from "../model/cluster-rules.js";
 import { addressKey, type Endpoint } from "../model/endpoint.js";
 import { clusterLint, endpointsLint } from "../model/lint.js";
 import { problem } from "../model/problem-codes.js";
-import { clusterProblems } from "../model/references.js";
+import { clusterProblems, fitsAsBefore } from "../model/references.js";
 import { repeated } from "../model/route-rules.js";
-import { sameContent } from "../model/same.js";
 import type { Stored, WriteTx } from "../store/store.js";
 import { answering, listAnswers, readAnswers, writeAnswers } from "./answers.js";
 import { type ClusterBody, clusterCreated, clusterPut, clusterShown, fromClusterBody, toClusterBody } from "./cluster-body.js";
@@ -35,7 +34,7 @@ async function create(tx: WriteTx, cluster: Cluster, endpoints: readonly Endpoin
   await tx.insert("cluster", cluster);
   // No route can name the cluster yet, so its endpoints meet no rule of references.
   if (endpoints.length > 0) await tx.putAll("endpoint", endpoints);
-  const lint = [...clusterLint(cluster), ...endpointsLint(endpoints, "/endpoints")];
+  const lint = [...clusterLint(cluster, []), ...endpointsLint(endpoints, "/endpoints")];
   return { object: toClusterBody(cluster), revision: 0, created: true, tagged: true, lint };
 }
 
@@ -55,10 +54,16 @@ async function replace(
         ),
       ]
     : [];
-  const fits = before.object.protocol === cluster.protocol && sameContent(before.object.healthChecks, cluster.healthChecks);
+  const fits = fitsAsBefore(before.object, cluster);
   refuse([...inline, ...clusterRuleProblems(cluster), ...(fits ? [] : clusterProblems(cluster, around.routes, around.clusters))]);
   await tx.put("cluster", cluster);
-  return { object: toClusterBody(cluster), revision: before.revision, created: false, tagged: true, lint: clusterLint(cluster) };
+  return {
+    object: toClusterBody(cluster),
+    revision: before.revision,
+    created: false,
+    tagged: true,
+    lint: clusterLint(cluster, around.routes),
+  };
 }
 
 /** Adds the calls under /v1/clusters that are about the cluster itself. */

@@ -11,7 +11,6 @@ const standard = {
   healthyThreshold: 2,
   initialJitterMs: 0,
   intervalJitterMs: 0,
-  reuseConnection: true,
 } as const;
 
 const schedule = {
@@ -30,8 +29,8 @@ const schedule = {
   unhealthyIntervalMs: Type.Optional(milliseconds(50, 3_600_000, "Interval while an endpoint is out. Default: intervalMs.")),
   reuseConnection: Type.Optional(
     Type.Boolean({
-      default: standard.reuseConnection,
-      description: "Keep the checking connection open between checks. Default true.",
+      description:
+        "Keep the checking connection open between checks. Default true; on tcp clusters whose drains close connections, it must be, and is, false.",
     }),
   ),
   port: Type.Optional(integer(1, 65_535, "Check this port in place of the endpoint's own.")),
@@ -94,7 +93,12 @@ export const healthCheckSchema = oneOf("kind", [tcpCheck, httpCheck, grpcCheck],
 /** A body that the schema has passed. */
 export type HealthCheckBody = Static<typeof healthCheckSchema>;
 
-function fromSchedule(body: HealthCheckBody) {
+/** Defaults that depend on the cluster. */
+interface ClusterDefaults {
+  readonly reuseConnection: boolean;
+}
+
+function fromSchedule(body: HealthCheckBody, defaults: ClusterDefaults) {
   return {
     intervalMs: body.intervalMs ?? standard.intervalMs,
     timeoutMs: body.timeoutMs ?? standard.timeoutMs,
@@ -103,20 +107,20 @@ function fromSchedule(body: HealthCheckBody) {
     initialJitterMs: body.initialJitterMs ?? standard.initialJitterMs,
     intervalJitterMs: body.intervalJitterMs ?? standard.intervalJitterMs,
     unhealthyIntervalMs: body.unhealthyIntervalMs,
-    reuseConnection: body.reuseConnection ?? standard.reuseConnection,
+    reuseConnection: body.reuseConnection ?? defaults.reuseConnection,
     port: body.port,
   };
 }
 
 /** Defaults filled in; names of headers in lower case. */
-export function fromHealthCheckBody(body: HealthCheckBody): HealthCheck {
+export function fromHealthCheckBody(body: HealthCheckBody, defaults: ClusterDefaults): HealthCheck {
   switch (body.kind) {
     case "tcp":
-      return { kind: "tcp", ...fromSchedule(body), send: body.send, receive: body.receive ?? [] };
+      return { kind: "tcp", ...fromSchedule(body, defaults), send: body.send, receive: body.receive ?? [] };
     case "http":
       return {
         kind: "http",
-        ...fromSchedule(body),
+        ...fromSchedule(body, defaults),
         path: body.path,
         host: body.host,
         method: body.method ?? "GET",
@@ -125,7 +129,7 @@ export function fromHealthCheckBody(body: HealthCheckBody): HealthCheck {
         bodyContains: body.bodyContains,
       };
     case "grpc":
-      return { kind: "grpc", ...fromSchedule(body), service: body.service ?? "" };
+      return { kind: "grpc", ...fromSchedule(body, defaults), service: body.service ?? "" };
   }
 }
 

@@ -1,10 +1,12 @@
 // What became of one object at the Envoys: who refused it, in its own words, and who does not have it yet. A call of its own, so that
-// what GET shows of an object is exactly what PUT takes. In: HTTP. Out: what status/ knows of the object's resources.
+// what GET shows of an object is exactly what PUT takes. In: HTTP. Out: what status/ knows of the object's resources, and of a cluster
+// by what means a drain's deadline is kept.
 import { Type } from "typebox";
+import { type DrainGuarantee, guaranteeOf } from "../model/drain-guarantee.js";
 import type { Kind } from "../model/revision.js";
 import { type ResourceName, resourcesOfCluster, resourcesOfListener, resourcesOfRoute } from "../plan/object-resources.js";
 import type { HeldView, NodeView, RefusalView } from "../status/node-view.js";
-import { answering, readAnswers } from "./answers.js";
+import { answering, guaranteeShown, readAnswers } from "./answers.js";
 import type { Api, ApiContext } from "./context.js";
 import { exceptionFields } from "./nodes.js";
 import { existingName, missing, nameParams } from "./objects.js";
@@ -39,24 +41,38 @@ const shown = Type.Object({
     }),
     { description: "What an Envoy does not have yet." },
   ),
+  drain: Type.Optional(
+    Type.Object(
+      {
+        guarantee: guaranteeShown,
+      },
+      { description: "Of a cluster: by what means the deadline of a drain is kept; see docs/draining-guarantees.md." },
+    ),
+  ),
   partial: Type.Optional(
     Type.Boolean({ description: "true: not all Envoys are told; the database can't be asked, or they are too many." }),
   ),
 });
 
-/** The object's revision and resources; undefined: there is no such object. */
-async function find(
-  { store }: ApiContext,
-  kind: StatusKind,
-  name: string,
-): Promise<{ readonly revision: number; readonly resources: readonly ResourceName[] } | undefined> {
+interface Found {
+  readonly revision: number;
+  readonly resources: readonly ResourceName[];
+  /** Of a cluster. */
+  readonly guarantee?: DrainGuarantee;
+  /** Not all routes of the cluster were looked at. */
+  readonly partial?: boolean;
+}
+
+/** undefined: there is no such object. */
+async function find({ store }: ApiContext, kind: StatusKind, name: string): Promise<Found | undefined> {
   switch (kind) {
     case "cluster": {
       const stored = await store.read.get(kind, name);
       if (!stored) return undefined;
-      const { items } = await store.read.list("route", { limit: maxRoutes, filter: { cluster: name } });
+      const { items, next } = await store.read.list("route", { limit: maxRoutes, filter: { cluster: name } });
       const routes = items.map(({ object }) => object);
-      return { revision: stored.revision, resources: resourcesOfCluster(name, routes) };
+      const guarantee = guaranteeOf(stored.object, routes);
+      return { revision: stored.revision, resources: resourcesOfCluster(name, routes), guarantee, partial: next !== undefined };
     }
     case "listener": {
       const stored = await store.read.get(kind, name);
@@ -102,11 +118,13 @@ export function objectStatusCalls(api: Api, context: ApiContext): void {
         const name = existingName(kind, params.name);
         const found = await find(context, kind, name);
         if (!found) throw missing(kind, name);
-        const { revision, resources } = found;
+        const { revision, resources, guarantee } = found;
         const { items, partial } = await context.fleet.nodes({ lacks: resources, limit: maxNodes });
         const refused = exceptionsOf(items, resources, (node) => node.refused);
         const held = exceptionsOf(items, resources, (node) => node.held);
-        return { kind, name, revision, refused, held, ...(partial || items.length >= maxNodes ? { partial: true } : {}) };
+        const isPartial = partial || found.partial || items.length >= maxNodes;
+        const drain = guarantee ? { drain: { guarantee } } : {};
+        return { kind, name, revision, refused, held, ...drain, ...(isPartial ? { partial: true } : {}) };
       },
     });
   }

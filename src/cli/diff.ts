@@ -42,6 +42,13 @@ function gatewayLines(name: string, gateway: unknown): readonly string[] {
   return [`gateway ${name}, ${count}`, ...resources, ...drains];
 }
 
+/** By what means drains would end after the change, where that differs. */
+function guaranteeLine(guarantee: unknown): string {
+  const kindOf = (when: string): string => text(field(field(guarantee, when), "kind"));
+  const from = field(guarantee, "before") === undefined ? "" : `${kindOf("before")} → `;
+  return `drains of cluster ${text(field(guarantee, "cluster"))}: ${from}${kindOf("after")} (${text(field(field(guarantee, "after"), "because"))})`;
+}
+
 function validationLines(validation: unknown): readonly string[] {
   if (validation === "passed") return ["a real Envoy takes it"];
   return isObject(validation) ? [`a real Envoy: ${text(validation)}`] : [];
@@ -54,6 +61,7 @@ export function planLines(plan: JsonObject, documents: readonly ObjectDocument[]
   return [
     ...list(plan["objects"]).flatMap(objectLines),
     ...(isObject(gateways) ? Object.entries(gateways).flatMap(([name, gateway]) => gatewayLines(name, gateway)) : []),
+    ...list(plan["guarantees"]).map(guaranteeLine),
     ...list(plan["untranslatable"]).map(
       (each) => `can't be translated: ${text(field(each, "type"))} ${text(field(each, "name"))}`,
     ),

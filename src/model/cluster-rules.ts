@@ -2,7 +2,7 @@
 // Gives all problems, with JSON pointers into the cluster's body. Most are rules of Envoy that fail a cluster only at its creation.
 
 import type { Problem } from "../errors.js";
-import type { Cluster, LoadBalancing } from "./cluster.js";
+import { type Cluster, type LoadBalancing, speaksHttp } from "./cluster.js";
 import type { HealthCheck } from "./health-check.js";
 import { problem } from "./problem-codes.js";
 
@@ -11,6 +11,8 @@ export function clusterRuleProblems(cluster: Cluster): readonly Problem[] {
     ...loadBalancingProblems(cluster.loadBalancing),
     ...cluster.healthChecks.flatMap((check, at) => healthCheckProblems(cluster, check, `/healthChecks/${at}`)),
     ...outlierProblems(cluster),
+    ...drainProblems(cluster),
+    ...slowStartProblems(cluster),
   ];
 }
 
@@ -68,4 +70,39 @@ function outlierProblems({ outlierDetection }: Cluster): Problem[] {
   return [
     problem("/outlierDetection/maxEjectionTimeMs", "out_of_range", "the maximum ejection time is below the base ejection time"),
   ];
+}
+
+function drainProblems({ protocol, drain, healthChecks }: Cluster): Problem[] {
+  const problems: Problem[] = [];
+  if (drain.sticky === "until-drained" && !speaksHttp(protocol)) {
+    problems.push(problem("/drain/sticky", "contradiction", `sessions by cookie are of HTTP; this cluster is ${protocol}`));
+  }
+  if (drain.atDeadline === "leave") return problems;
+  if (protocol === "udp") {
+    problems.push(
+      problem("/drain/atDeadline", "contradiction", "UDP has nothing to close: a session moves at its next datagram"),
+    );
+  }
+  if (protocol !== "tcp") return problems;
+  if (healthChecks.length === 0) {
+    problems.push(
+      problem("/healthChecks", "contradiction", "connections are closed by way of an active health check, and there is none"),
+    );
+  }
+  for (const [at, check] of healthChecks.entries()) {
+    if (!check.reuseConnection) continue;
+    problems.push(
+      problem(
+        `/healthChecks/${at}/reuseConnection`,
+        "contradiction",
+        "a check that keeps its connection never meets the socket that makes it fail: false closes connections at the deadline",
+      ),
+    );
+  }
+  return problems;
+}
+
+function slowStartProblems({ loadBalancing: { policy }, slowStartMs }: Cluster): Problem[] {
+  if (slowStartMs === 0 || policy === "least-request" || policy === "round-robin") return [];
+  return [problem("/slowStartMs", "contradiction", `${policy} has no slow start; least-request and round-robin have`)];
 }

@@ -30,6 +30,16 @@ export interface CircuitBreakers {
   readonly maxRetries: number;
 }
 
+/** What becomes of what is open on an endpoint that is drained. */
+export interface DrainSettings {
+  /** What is still open at the deadline is left alone, or closed, where there is a means to (drain-guarantee.ts). */
+  readonly atDeadline: "leave" | "close";
+  /** How long a drain waits, unless it says so itself, ms. */
+  readonly timeoutMs: number;
+  /** Sessions by cookie: sent elsewhere as soon as their endpoint drains, or kept there to the deadline. Only for HTTP. */
+  readonly sticky: "leave-at-once" | "until-drained";
+}
+
 export interface Cluster {
   readonly name: string;
   readonly protocol: ClusterProtocol;
@@ -38,6 +48,9 @@ export interface Cluster {
   readonly healthChecks: readonly HealthCheck[];
   readonly outlierDetection: OutlierDetection | undefined;
   readonly circuitBreakers: CircuitBreakers;
+  readonly drain: DrainSettings;
+  /** An endpoint that comes gets its full share only after this time, ms; 0: at once. Round robin and least request only. */
+  readonly slowStartMs: number;
 }
 
 /** True for clusters that HTTP routes may name. */

@@ -14,6 +14,13 @@ export interface Endpoint {
   readonly priority: number;
   /** false: no new requests or connections (DRAINING in EDS), existing ones go on. */
   readonly enabled: boolean;
+  /** The drain that has it: nothing new comes (DRAINING in EDS); `closing`: its deadline is over. Never set by bodies. */
+  readonly drain?: { readonly id: string; readonly phase: "draining" | "closing" };
+}
+
+/** Whether new requests and connections may go to it, as far as the configuration says. */
+export function takesNew(endpoint: Endpoint): boolean {
+  return endpoint.enabled && endpoint.drain === undefined;
 }
 
 /** The endpoint's key within its cluster: `10.0.0.7:8080` or `[fd00::7]:8080`. */

@@ -1,7 +1,8 @@
 // Advice in answers: configurations that are valid and often not what was meant. Never blocks a write. Pure.
 // docs/errors.md describes every code. Called by api/ after the rules have passed.
 import { type Cluster, speaksHttp } from "./cluster.js";
-import type { Endpoint } from "./endpoint.js";
+import { type DrainGuarantee, guaranteeOf } from "./drain-guarantee.js";
+import { type Endpoint, takesNew } from "./endpoint.js";
 import { mixesBackends } from "./references.js";
 import { type Backend, backendsOf, type HttpAction, type Route } from "./route.js";
 import { sameContent } from "./same.js";
@@ -21,6 +22,7 @@ export const lintCodes = [
   "timeout_cuts_streams",
   "settings_of_first_backend",
   "listener_split",
+  "left_open_at_deadline",
 ] as const;
 export type LintCode = (typeof lintCodes)[number];
 
@@ -31,7 +33,8 @@ export interface Lint {
   readonly detail: string;
 }
 
-export function clusterLint(cluster: Cluster): readonly Lint[] {
+/** `routes`: those that name the cluster, as far as the caller knows them. */
+export function clusterLint(cluster: Cluster, routes: readonly Route[]): readonly Lint[] {
   const lint: Lint[] = [];
   if (cluster.healthChecks.length === 0) {
     lint.push({
@@ -55,12 +58,21 @@ export function clusterLint(cluster: Cluster): readonly Lint[] {
       detail: "round robin piles work on slow endpoints where requests differ in cost; least-request does not",
     });
   }
-  return lint;
+  // Over HTTP it is the routes that leave something open.
+  if (speaksHttp(cluster.protocol) && routes.length === 0) return lint;
+  return [...lint, ...leftOpenLint(guaranteeOf(cluster, routes), "/drain")];
+}
+
+function leftOpenLint({ kind, because }: DrainGuarantee, pointer: string): readonly Lint[] {
+  if (kind !== "left-open") return [];
+  return [
+    { code: "left_open_at_deadline", pointer, detail: `at a drain's deadline what is open is left open and counted: ${because}` },
+  ];
 }
 
 /** For writes that know all endpoints of the cluster. */
 export function endpointsLint(endpoints: readonly Endpoint[], pointer: string): readonly Lint[] {
-  const enabled = endpoints.filter((endpoint) => endpoint.enabled).length;
+  const enabled = endpoints.filter(takesNew).length;
   if (enabled === 0)
     return [{ code: "no_endpoint", pointer, detail: "no endpoint is enabled: there is nowhere to send traffic" }];
   if (enabled === 1) return [{ code: "one_endpoint", pointer, detail: "one endpoint is enabled: when it goes, nothing is left" }];
@@ -76,7 +88,7 @@ export function weightsLint(backends: readonly Backend[], pointer: string): read
 export function routeLint(route: Route, clusters: ReadonlyMap<string, Cluster>): readonly Lint[] {
   const backends = backendsOf(route);
   const named = backends.flatMap(({ cluster }) => clusters.get(cluster) ?? []);
-  const lint = [...weightsLint(backends, "/backends")];
+  const lint = [...weightsLint(backends, "/backends"), ...outlivesDrainLint(route, named)];
   if (route.protocol === "http") return route.action.kind === "forward" ? [...lint, ...forwardLint(route.action, named)] : lint;
   // A cluster of the route's own hashes whenever the route asks for it; the clusters of a listener split must do so themselves.
   const asked = route.hashOnSourceIp && route.protocol === "tcp" && route.split === "listener";
@@ -93,10 +105,16 @@ export function routeLint(route: Route, clusters: ReadonlyMap<string, Cluster>):
     lint.push({
       code: "settings_of_first_backend",
       pointer: "/backends",
-      detail: `backends differ in connect timeout, load balancing, outlier detection or circuit breakers: those of ${first.name} hold for all`,
+      detail: `backends differ in connect timeout, load balancing, outlier detection, circuit breakers or slow start: those of ${first.name} hold for all`,
     });
   }
   return lint;
+}
+
+/** What this route makes of a cluster that would not be left open without it. Of those that it leaves open, the first is told. */
+function outlivesDrainLint(route: Route, clusters: readonly Cluster[]): readonly Lint[] {
+  const open = clusters.filter(({ protocol }) => speaksHttp(protocol)).map((cluster) => guaranteeOf(cluster, [route]));
+  return open.flatMap((guarantee) => leftOpenLint(guarantee, route.protocol === "http" ? "/timeoutMs" : "/backends")).slice(0, 1);
 }
 
 type Forward = Extract<HttpAction, { kind: "forward" }>;
@@ -167,7 +185,7 @@ function timeoutLint(action: Forward, clusters: readonly Cluster[]): Lint[] {
 }
 
 function sameSettings(one: Cluster, other: Cluster): boolean {
-  return (["connectTimeoutMs", "loadBalancing", "outlierDetection", "circuitBreakers"] as const).every((key) =>
+  return (["connectTimeoutMs", "loadBalancing", "outlierDetection", "circuitBreakers", "slowStartMs"] as const).every((key) =>
     sameContent(one[key], other[key]),
   );
 }

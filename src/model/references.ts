@@ -5,6 +5,7 @@
 import type { Problem } from "../errors.js";
 import { addressesOverlap } from "./address.js";
 import { type Cluster, speaksHttp } from "./cluster.js";
+import { hasKillSwitch } from "./drain-guarantee.js";
 import { addressKey, type Endpoint } from "./endpoint.js";
 import type { Listener } from "./listener.js";
 import { problem } from "./problem-codes.js";
@@ -127,9 +128,15 @@ function routeClusterProblems(route: Route, clusters: ReadonlyMap<string, Cluste
 }
 
 /** In what two clusters can't be one Envoy cluster; undefined when they can. */
-function mixFault(one: Cluster, other: Cluster): "protocol" | "healthChecks" | undefined {
+function mixFault(one: Cluster, other: Cluster): "protocol" | "healthChecks" | "drain/atDeadline" | undefined {
   if (one.protocol !== other.protocol) return "protocol";
-  return sameContent(one.healthChecks, other.healthChecks) ? undefined : "healthChecks";
+  if (!sameContent(one.healthChecks, other.healthChecks)) return "healthChecks";
+  return hasKillSwitch(one) === hasKillSwitch(other) ? undefined : "drain/atDeadline";
+}
+
+/** True when a change of a cluster can break no route of its own: what routes look at is as it was. */
+export function fitsAsBefore(before: Cluster, after: Cluster): boolean {
+  return mixFault(before, after) === undefined;
 }
 
 /** How the author gets out of a clash of two backends. */
@@ -147,7 +154,7 @@ function mixProblems(route: TcpRoute | UdpRoute, clusters: ReadonlyMap<string, C
     return problem(
       `/backends/${at}/cluster`,
       "backends_differ",
-      `clusters ${first.name} and ${name} differ in ${fault}: ${wayOut(route)}`,
+      `clusters ${first.name} and ${name} differ in ${fault.replace("/", ".")}: ${wayOut(route)}`,
     );
   });
 }
@@ -240,7 +247,7 @@ export function clusterProblems(
       return problem(
         `/${fault}`,
         "breaks_route",
-        `route ${route.name} mixes this cluster with ${name}, and they would differ in ${fault}: ${wayOut(route)}`,
+        `route ${route.name} mixes this cluster with ${name}, and they would differ in ${fault.replace("/", ".")}: ${wayOut(route)}`,
       );
     });
   });

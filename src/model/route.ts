@@ -138,6 +138,14 @@ export interface UdpRoute {
 
 export type Route = HttpRoute | TcpRoute | UdpRoute;
 
+/** By how much the bound of a stream is longer than its route's timeout, ms (translate/route-action.ts says why). */
+export const streamDurationGraceMs = 500;
+
+/** The longest that one request of the route is under way, ms; undefined: it has no end. A WebSocket lives on, so upgrades have none. */
+export function longestRequestMs({ timeoutMs, upgrades }: Extract<HttpAction, { kind: "forward" }>): number | undefined {
+  return timeoutMs > 0 && upgrades.length === 0 ? timeoutMs + streamDurationGraceMs : undefined;
+}
+
 /** Every cluster that a route names, at any weight, each once, in the order stored. */
 export function clustersOf(route: Route): readonly string[] {
   return [...new Set(backendsOf(route).map((backend) => backend.cluster))];

@@ -5,6 +5,7 @@ import { AppError } from "../errors.js";
 import type { Lint } from "../model/lint.js";
 import type { ResourceType } from "../model/resource-type.js";
 import type { Change, Kind, ObjectKinds } from "../model/revision.js";
+import type { GuaranteeChange } from "../snapshot/guarantees.js";
 import type { Preview, PreviewedResource } from "../snapshot/preview.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { Fleet } from "../status/fleet.js";
@@ -49,6 +50,8 @@ export interface Plan {
   readonly objects: readonly PlannedObject[];
   /** gateway → what changes there; only gateways for which something does. */
   readonly gateways: Readonly<Record<string, PlannedGateway>>;
+  /** Clusters for which the deadline of a drain would be kept by other means, or for another time. Only if there are any. */
+  readonly guarantees?: readonly GuaranteeChange[];
   readonly lint: readonly Lint[];
   /** What a real Envoy says of it. */
   readonly validation: PlannedValidation;
@@ -131,6 +134,7 @@ export class Planner {
       changed: changes.length > 0,
       objects: changes.map((change) => toPlannedObject(change, show)),
       gateways: Object.fromEntries(gateways),
+      ...(preview.guarantees.length > 0 ? { guarantees: preview.guarantees } : {}),
       lint,
       validation,
       ...(untranslatable.length > 0 ? { untranslatable } : {}),

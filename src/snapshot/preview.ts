@@ -9,6 +9,7 @@ import { listenersOf } from "../model/route.js";
 import { sameContent } from "../model/same.js";
 import type { Transport } from "../translate/config-source.js";
 import { changedParts } from "./gateway-snapshot.js";
+import { type GuaranteeChange, guaranteeChanges, guaranteesIn } from "./guarantees.js";
 import type { Resource } from "./resource.js";
 import { ResourceFactory, type TranslationFault, type Wanted } from "./resource-factory.js";
 import { type ResourceNames, touchedBy } from "./touched.js";
@@ -33,6 +34,8 @@ export interface Preview {
   readonly id: string;
   /** gateway → resources that would be others, by type and name; gateways sorted, and only those for which something would. */
   readonly gateways: ReadonlyMap<string, readonly PreviewedResource[]>;
+  /** Clusters whose drains would keep their deadline by other means, by name. */
+  readonly guarantees: readonly GuaranteeChange[];
   /** What could not be translated with the change: its last good form would stay. */
   readonly faults: readonly TranslationFault[];
 }
@@ -44,13 +47,14 @@ export function preview(state: DesiredState, changes: readonly Change[]): Previe
   const after = new Map<string, ReadonlyMap<string, Wanted>>();
   const faults: TranslationFault[] = [];
   const gatewaysBefore = gatewaysOf(state, changes);
-  state.tryOut(changes, () => {
+  const guaranteed = state.tryOut(changes, () => {
     const factory = new ResourceFactory((fault) => faults.push(fault));
     for (const gateway of new Set([...gatewaysBefore, ...gatewaysOf(state, changes)])) {
       const touched = touchedBy(state, changes, gateway);
       names.set(gateway, touched);
       after.set(gateway, translate(state, factory, gateway, touched));
     }
+    return guaranteesIn(state, changes);
   });
   const factory = new ResourceFactory(() => {}); // What can't be translated now was told when it was written.
   const gateways = new Map<string, readonly PreviewedResource[]>();
@@ -58,7 +62,8 @@ export function preview(state: DesiredState, changes: readonly Change[]): Previe
     const differing = compare(touched, translate(state, factory, gateway, touched), after.get(gateway) ?? new Map());
     if (differing.length > 0) gateways.set(gateway, differing);
   }
-  return { revision: state.revision, id: state.id, gateways, faults };
+  const guarantees = guaranteeChanges(guaranteesIn(state, changes), guaranteed);
+  return { revision: state.revision, id: state.id, gateways, guarantees, faults };
 }
 
 function currentOf(state: DesiredState, change: Change): unknown {

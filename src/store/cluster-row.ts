@@ -1,14 +1,18 @@
 // A cluster as the table `clusters` holds it. In: a model object, or a row. Out: the other one.
 // Called by objects.ts. JSON drops what is undefined, so every optional field is named here, on the way back.
-import type { Cluster, OutlierDetection } from "../model/cluster.js";
+import type { Cluster, DrainSettings, OutlierDetection } from "../model/cluster.js";
 import type { HealthCheck } from "../model/health-check.js";
 import type { JsonForm } from "./json-form.js";
 
 /** What `clusters` holds, but for space and revision. */
 export interface ClusterRow {
   readonly name: string;
-  readonly spec: JsonForm<Cluster>;
+  readonly spec: Omit<JsonForm<Cluster>, Later> & Partial<Pick<JsonForm<Cluster>, Later>>;
 }
+
+/** Fields that rows of earlier releases lack. */
+type Later = "drain" | "slowStartMs";
+const olderDrain: DrainSettings = { atDeadline: "leave", timeoutMs: 30_000, sticky: "leave-at-once" };
 
 /** For writing; the spec still has its undefined fields, which JSON drops. */
 export function toClusterRow(cluster: Cluster): ClusterRow {
@@ -25,6 +29,8 @@ export function fromClusterRow({ spec }: Pick<ClusterRow, "spec">): Cluster {
     healthChecks: spec.healthChecks.map(fromHealthCheck),
     outlierDetection: fromOutlierDetection(spec.outlierDetection),
     circuitBreakers: spec.circuitBreakers,
+    drain: spec.drain ?? olderDrain,
+    slowStartMs: spec.slowStartMs ?? 0,
   };
 }
 

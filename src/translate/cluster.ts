@@ -1,11 +1,13 @@
 // Cluster → envoy.config.cluster.v3.Cluster. Pure. Called by resources.ts. Everything here is CDS: a change of it orphans the
 // cluster's open connections (DESIGN §6), so what may change often is in endpoint.ts.
 import type { CircuitBreakers, Cluster, LoadBalancing, OutlierDetection } from "../model/cluster.js";
+import { hasKillSwitch, keepsSessions } from "../model/drain-guarantee.js";
 import { any } from "../proto/encode.js";
 import type { CircuitBreakersProto, ClusterProto, OutlierDetectionProto } from "../proto/messages.js";
 import { type Transport, toConfigSource } from "./config-source.js";
 import { toDuration } from "./duration.js";
 import { toHealthChecks } from "./health-check.js";
+import { killSwitch } from "./kill-switch.js";
 import { toLbPolicy } from "./load-balancing.js";
 
 /** How a cluster for Envoy may differ from the user's cluster that it is made of. */
@@ -30,7 +32,7 @@ export function toClusterForm(cluster: Cluster, form: ClusterForm, transport: Tr
     type: "EDS",
     eds_cluster_config: { eds_config: toConfigSource(transport) },
     connect_timeout: toDuration(cluster.connectTimeoutMs),
-    ...toLbPolicy(form.loadBalancing),
+    ...toLbPolicy(form.loadBalancing, cluster.slowStartMs),
     health_checks: toHealthChecks(cluster),
     circuit_breakers: toCircuitBreakers(cluster.circuitBreakers),
     ...(cluster.outlierDetection ? { outlier_detection: toOutlierDetection(cluster.outlierDetection) } : {}),
@@ -38,9 +40,12 @@ export function toClusterForm(cluster: Cluster, form: ClusterForm, transport: Tr
       healthy_panic_threshold: { value: 0 }, // Panic sends traffic to draining and unhealthy hosts.
       ...(form.isSplitByLocality ? { locality_weighted_lb_config: {} } : {}),
       update_merge_window: toDuration(0), // The default of 1 s lets an ejection come 1 s late.
+      // Envoy's own are those without DRAINING: a session leaves an endpoint that drains.
+      ...(keepsSessions(cluster) ? { override_host_status: { statuses: ["UNKNOWN", "HEALTHY", "DEGRADED", "DRAINING"] } } : {}),
     },
     ignore_health_on_host_removal: true, // Else a removed host goes on getting new traffic until its check fails.
     typed_extension_protocol_options: toProtocolOptions(cluster),
+    ...(hasKillSwitch(cluster) ? killSwitch : {}),
   };
 }
 

@@ -1,21 +1,22 @@
 // Endpoints → envoy.config.endpoint.v3.ClusterLoadAssignment. Pure. Called by resources.ts.
 // EDS is where everything belongs that changes while connections are open: addresses, weights, draining, the split of L4 routes.
 import type { Cluster } from "../model/cluster.js";
-import type { Endpoint } from "../model/endpoint.js";
+import { hasKillSwitch, keepsSessions } from "../model/drain-guarantee.js";
+import { type Endpoint, takesNew } from "../model/endpoint.js";
 import type { Backend, TcpRoute, UdpRoute } from "../model/route.js";
 import type { ClusterLoadAssignmentProto, LbEndpointProto, LocalityLbEndpointsProto } from "../proto/messages.js";
 import { checkPort } from "./health-check.js";
+import { turned } from "./kill-switch.js";
 import { splitClusterName } from "./names.js";
 
 /** Localities are real ones; each weighs what its enabled endpoints weigh, which only gRPC clients look at. */
 export function toAssignment(cluster: Cluster, endpoints: readonly Endpoint[]): ClusterLoadAssignmentProto {
-  const port = checkPort(cluster);
   const localities = groupBy(endpoints, (endpoint) => JSON.stringify([endpoint.priority, endpoint.region, endpoint.zone]));
   return {
     cluster_name: cluster.name,
     endpoints: localities.map((members) => ({
       locality: { region: members[0].region, zone: members[0].zone },
-      lb_endpoints: toLbEndpoints(members, port),
+      lb_endpoints: toLbEndpoints(cluster, members),
       load_balancing_weight: { value: enabledWeight(members) },
       priority: members[0].priority,
     })),
@@ -44,30 +45,38 @@ export function toSplitAssignment(route: TcpRoute | UdpRoute, backends: readonly
 }
 
 function toSplitLocalities({ backend, cluster, endpoints }: SplitBackend): LocalityLbEndpointsProto[] {
-  const port = checkPort(cluster);
   return groupBy(endpoints, (endpoint) => JSON.stringify([endpoint.priority])).map((members) => ({
     locality: { sub_zone: backend.cluster },
-    lb_endpoints: toLbEndpoints(members, port),
+    lb_endpoints: toLbEndpoints(cluster, members),
     // Envoy refuses a weight of 0; a locality without one gets nothing, and its open connections go on.
     ...(backend.weight > 0 ? { load_balancing_weight: { value: backend.weight } } : {}),
     priority: members[0].priority,
   }));
 }
 
-function toLbEndpoints(endpoints: readonly Endpoint[], port: number | undefined): LbEndpointProto[] {
+function toLbEndpoints(cluster: Cluster, endpoints: readonly Endpoint[]): LbEndpointProto[] {
+  const port = checkPort(cluster);
+  const canClose = hasKillSwitch(cluster);
   return endpoints.map((endpoint) => ({
     endpoint: {
       address: { socket_address: { address: endpoint.address, port_value: endpoint.port } },
       ...(port === undefined ? {} : { health_check_config: { port_value: port } }),
     },
-    ...(endpoint.enabled ? {} : { health_status: "DRAINING" }),
+    ...toHealthStatus(cluster, endpoint),
+    ...(canClose && endpoint.drain?.phase === "closing" ? turned : {}),
     load_balancing_weight: { value: endpoint.weight },
   }));
 }
 
+/** UNHEALTHY sends away the sessions that DRAINING lets stay; requests under way go on with either. */
+function toHealthStatus(cluster: Cluster, endpoint: Endpoint): LbEndpointProto {
+  if (takesNew(endpoint)) return {};
+  return { health_status: keepsSessions(cluster) && endpoint.drain?.phase === "closing" ? "UNHEALTHY" : "DRAINING" };
+}
+
 /** When none is enabled, the weight that they would have: it must be at least 1. */
 function enabledWeight(endpoints: readonly Endpoint[]): number {
-  const enabled = endpoints.filter((endpoint) => endpoint.enabled);
+  const enabled = endpoints.filter(takesNew);
   return (enabled.length > 0 ? enabled : endpoints).reduce((sum, endpoint) => sum + endpoint.weight, 0);
 }
 

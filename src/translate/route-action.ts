@@ -1,6 +1,14 @@
 // What a route does with a request that it has matched: forward, redirect, or refuse. Pure. Called by route.ts.
 // All of it is RDS: a change of it drains nothing.
-import type { Backend, HashOn, HttpAction, Redirect, Retry, Sticky } from "../model/route.js";
+import {
+  type Backend,
+  type HashOn,
+  type HttpAction,
+  longestRequestMs,
+  type Redirect,
+  type Retry,
+  type Sticky,
+} from "../model/route.js";
 import { toTotal } from "../model/weight.js";
 import { any } from "../proto/encode.js";
 import type { HashPolicyProto, RedirectActionProto, RetryPolicyProto, RouteActionProto, RouteProto } from "../proto/messages.js";
@@ -83,22 +91,15 @@ function toHashPolicy(hashOn: HashOn): HashPolicyProto {
  * Envoy's `timeout` starts when the request is complete, so a slow upload outlives it. `max_stream_duration` starts with the
  * request, and where a route has it, Envoy ignores `timeout`. But an end by it is nobody's fault to outlier detection. So the
  * timeout is also that of each try, which counts against the endpoint that was late, and the stream's own bound comes a little
- * after it.
+ * after it (streamDurationGraceMs).
  */
-const streamDurationGraceMs = 500;
-
-/** A WebSocket lives on: a stream that may be upgraded is not bounded. */
-function isBounded(forward: Forward): boolean {
-  return forward.timeoutMs > 0 && forward.upgrades.length === 0;
-}
-
 function toMaxStreamDuration(forward: Forward): RouteActionProto {
-  if (!isBounded(forward)) return {};
-  return { max_stream_duration: { max_stream_duration: toDuration(forward.timeoutMs + streamDurationGraceMs) } };
+  const longestMs = longestRequestMs(forward);
+  return longestMs === undefined ? {} : { max_stream_duration: { max_stream_duration: toDuration(longestMs) } };
 }
 
 function toRetryPolicy(forward: Forward): RouteActionProto {
-  const tryTimeoutMs = forward.retry?.perTryTimeoutMs || (isBounded(forward) ? forward.timeoutMs : 0);
+  const tryTimeoutMs = forward.retry?.perTryTimeoutMs || (longestRequestMs(forward) === undefined ? 0 : forward.timeoutMs);
   const policy: RetryPolicyProto = {
     ...(forward.retry ? toRetries(forward.retry) : {}),
     ...(tryTimeoutMs > 0 ? { per_try_timeout: toDuration(tryTimeoutMs) } : {}),

@@ -26,6 +26,8 @@ test("a cluster is created with its defaults and its endpoints, and shown withou
     loadBalancing: { policy: "least-request", choiceCount: 2 },
     healthChecks: [],
     circuitBreakers: { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 64 },
+    drain: { atDeadline: "leave", timeoutMs: 30_000, sticky: "leave-at-once" },
+    slowStartMs: 0,
   };
   expect(created.body).toMatchObject({
     changed: true,
@@ -201,4 +203,30 @@ test("author, reason and request id are kept with the revision", async () => {
   const { revision } = answer.body as { revision: number };
   expect(await it.store.read.revision(revision)).toMatchObject({ author: "deploy-bot", reason: "weekly", requestId: "job-17" });
   expect((await call("PUT", "/v1/clusters/authored", {}, { "x-chancery-author": "x".repeat(129) })).status).toBe(400);
+});
+
+test("a tcp cluster that closes at the deadline has checks that connect anew, by default, and says how fast it closes", async () => {
+  const body = { name: "mq", protocol: "tcp", drain: { atDeadline: "close", timeoutMs: 0 }, healthChecks: [{ kind: "tcp" }] };
+  const created = await call("POST", "/v1/clusters", body);
+  expect([created.status, (created.body as { lint: unknown[] }).lint]).toMatchObject([201, [{ code: "no_endpoint" }]]);
+  const shown = await it.api.get<object>("/v1/clusters/mq");
+  expect(shown).toMatchObject({
+    healthChecks: [{ reuseConnection: false }],
+    drain: { atDeadline: "close", timeoutMs: 0, sticky: "leave-at-once" },
+  });
+  expect((await call("PUT", "/v1/clusters/mq", shown)).body).toMatchObject({ changed: false });
+  expect(await it.api.get("/v1/clusters/mq/status")).toMatchObject({
+    drain: { guarantee: { kind: "kill-switch", closesWithinMs: 1_000 + 2 * 6_000 } },
+  });
+
+  const keeping = { ...body, healthChecks: [{ kind: "tcp", reuseConnection: true }] };
+  expect(faults((await call("PUT", "/v1/clusters/mq", keeping)).body)).toEqual(["contradiction /healthChecks/0/reuseConnection"]);
+  expect(faults((await call("PUT", "/v1/clusters/mq", { ...body, healthChecks: [] })).body)).toEqual([
+    "contradiction /healthChecks",
+  ]);
+  const left = await call("PUT", "/v1/clusters/mq", { protocol: "tcp", healthChecks: [{ kind: "tcp" }] });
+  expect(left.body).toMatchObject({ lint: [{ code: "left_open_at_deadline", pointer: "/drain" }] });
+  const status = await it.api.get<{ drain: { guarantee: object } }>("/v1/clusters/mq/status");
+  expect(status.drain.guarantee).toMatchObject({ kind: "left-open" });
+  expect(status.drain.guarantee).not.toHaveProperty("closesWithinMs");
 });

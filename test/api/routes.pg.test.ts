@@ -72,7 +72,7 @@ test("everything that a route can say comes back as it was said", async () => {
   });
   const created = await it.api.post("/v1/routes", full);
   expect(created.object).toEqual(full);
-  expect(created.lint?.map(({ code }) => code)).toEqual(["sticky_session", "hash_unused"]);
+  expect(created.lint?.map(({ code }) => code)).toEqual(["left_open_at_deadline", "sticky_session", "hash_unused"]);
   expect(await it.api.put("/v1/routes/full", await it.api.get("/v1/routes/full"))).toMatchObject({ changed: false });
   const redirect = {
     name: "moved",

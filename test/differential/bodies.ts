@@ -82,6 +82,14 @@ const cluster = (name: string, protocols: readonly string[]) =>
         maxRetries: maybe(whole(0, 1_000_000_000)),
       }),
     ),
+    drain: maybe(
+      fc.record({
+        atDeadline: maybe(fc.constantFrom("leave", "leave", "close")),
+        timeoutMs: maybe(milliseconds(0, 3_600_000)),
+        sticky: maybe(fc.constantFrom("leave-at-once", "leave-at-once", "until-drained")),
+      }),
+    ),
+    slowStartMs: maybe(fc.constantFrom(0, 0, 0, 1, 3_600_000)),
     endpoints: maybe(fc.array(endpoint, { maxLength: 4 })),
   });
 

@@ -158,6 +158,8 @@ describe.each<Mode>(["delta", "sotw"])("what Envoy refuses, %s", (mode) => {
       healthChecks: [],
       outlierDetection: undefined,
       circuitBreakers: { maxConnections: 1_024, maxPendingRequests: 1_024, maxRequests: 1_024, maxRetries: 3 },
+      drain: { atDeadline: "leave" as const, timeoutMs: 30_000, sticky: "leave-at-once" as const },
+      slowStartMs: 0,
     });
 
     test("the API itself refuses it, with a pointer", async () => {

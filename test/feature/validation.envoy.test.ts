@@ -54,6 +54,8 @@ const badRing = (name: string) => ({
   healthChecks: [],
   outlierDetection: undefined,
   circuitBreakers: { maxConnections: 1_024, maxPendingRequests: 1_024, maxRequests: 1_024, maxRetries: 3 },
+  drain: { atDeadline: "leave" as const, timeoutMs: 30_000, sticky: "leave-at-once" as const },
+  slowStartMs: 0,
 });
 
 let world: World;

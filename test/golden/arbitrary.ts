@@ -97,21 +97,31 @@ const clusterOf = (name: string, protocols: readonly Cluster["protocol"][]): fc.
         maxRequests: limit(1),
         maxRetries: limit(0),
       }),
+      drain: fc.record({
+        atDeadline: fc.constantFrom("leave" as const, "close" as const),
+        timeoutMs: ms(0, 3_600_000),
+        sticky: fc.constantFrom("leave-at-once" as const, "until-drained" as const),
+      }),
+      slowStartMs: fc.constantFrom(0, 1, 3_600_000),
     }),
   );
 
 const endpointsOf = (cluster: string): fc.Arbitrary<Endpoint[]> =>
   fc.uniqueArray(
-    fc.record({
-      cluster: fc.constant(cluster),
-      address: fc.constantFrom("10.0.0.1", "10.0.0.2", "fd00::1", "::1"),
-      port: fc.constantFrom(1, 80, 65_535),
-      weight: fc.constantFrom(1, 7, 1000),
-      region: fc.constantFrom("", "eu", "u s"),
-      zone: fc.constantFrom("", "1"),
-      priority: fc.constantFrom(0, 1, 5, 127),
-      enabled: fc.boolean(),
-    }),
+    fc.record(
+      {
+        cluster: fc.constant(cluster),
+        address: fc.constantFrom("10.0.0.1", "10.0.0.2", "fd00::1", "::1"),
+        port: fc.constantFrom(1, 80, 65_535),
+        weight: fc.constantFrom(1, 7, 1000),
+        region: fc.constantFrom("", "eu", "u s"),
+        zone: fc.constantFrom("", "1"),
+        priority: fc.constantFrom(0, 1, 5, 127),
+        enabled: fc.boolean(),
+        drain: fc.constantFrom({ id: "d", phase: "draining" as const }, { id: "d", phase: "closing" as const }),
+      },
+      { requiredKeys: ["cluster", "address", "port", "weight", "region", "zone", "priority", "enabled"] },
+    ),
     { maxLength: 6, selector: ({ address, port }) => `${address}:${port}` },
   );
 

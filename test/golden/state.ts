@@ -32,7 +32,9 @@ function toCluster({ endpoints: _, ...given }: Yaml): Cluster {
     connectTimeoutMs: 5000,
     outlierDetection: undefined,
     circuitBreakers: { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 },
+    slowStartMs: 0,
     ...given,
+    drain: { atDeadline: "leave", timeoutMs: 30_000, sticky: "leave-at-once", ...given.drain },
     loadBalancing: {
       policy: "least-request",
       ...defaultsOf[given.loadBalancing?.policy ?? "least-request"],

@@ -1,6 +1,7 @@
 // Guards in the write transaction: what takes too much is refused with its figures, and changes nothing; an override is recorded.
 import { beforeEach, expect, test } from "vitest";
-import type { Guard, Store } from "../../src/store/store.js";
+import type { Guard } from "../../src/model/guard.js";
+import type { Store } from "../../src/store/store.js";
 import { freshDatabase } from "../support/postgres.js";
 import { author, cluster, endpoint, openStore, route } from "./samples.js";
 

@@ -20,6 +20,8 @@ export function cluster(name: string, more: Partial<Cluster> = {}): Cluster {
     healthChecks: [],
     outlierDetection: undefined,
     circuitBreakers: { maxConnections: 1_024, maxPendingRequests: 1_024, maxRequests: 1_024, maxRetries: 3 },
+    drain: { atDeadline: "leave", timeoutMs: 30_000, sticky: "leave-at-once" },
+    slowStartMs: 0,
     ...more,
   };
 }

@@ -30,6 +30,8 @@ export const cluster = (name: string, connectTimeoutMs = 1_000): Cluster => ({
   healthChecks: [],
   outlierDetection: undefined,
   circuitBreakers: { maxConnections: 1, maxPendingRequests: 1, maxRequests: 1, maxRetries: 1 },
+  drain: { atDeadline: "leave", timeoutMs: 30_000, sticky: "leave-at-once" },
+  slowStartMs: 0,
 });
 
 export const endpoint = (clusterName: string, port: number): Endpoint => ({

@@ -1,5 +1,5 @@
 // What one cluster must keep by itself: rules of Envoy that would fail it only at its creation.
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Cluster } from "../../../src/model/cluster.js";
 import { clusterRuleProblems } from "../../../src/model/cluster-rules.js";
 import { cluster, httpCheck, tcpCheck } from "./samples.js";
@@ -61,4 +61,45 @@ test("the longest ejection is not below the first", () => {
   expect(faults({ outlierDetection: { ...outlier, maxEjectionTimeMs: 29_999 } })).toEqual([
     "out_of_range /outlierDetection/maxEjectionTimeMs",
   ]);
+});
+
+describe("a drain", () => {
+  const drain = (more: Partial<Cluster["drain"]>): Cluster["drain"] => ({
+    atDeadline: "leave",
+    timeoutMs: 30_000,
+    sticky: "leave-at-once",
+    ...more,
+  });
+  const close = drain({ atDeadline: "close" });
+  const anew = { reuseConnection: false } as const;
+
+  test("closes TCP connections by way of a check that connects anew", () => {
+    expect(faults({ protocol: "tcp", drain: close, healthChecks: [tcpCheck(anew), httpCheck(anew)] })).toEqual([]);
+    expect(faults({ protocol: "tcp", drain: close })).toEqual(["contradiction /healthChecks"]);
+    expect(faults({ protocol: "tcp", drain: close, healthChecks: [tcpCheck(anew), httpCheck()] })).toEqual([
+      "contradiction /healthChecks/1/reuseConnection",
+    ]);
+  });
+
+  test("may be asked to close over HTTP, which then depends on the routes; over UDP there is nothing to close", () => {
+    expect(faults({ drain: close })).toEqual([]);
+    expect(faults({ protocol: "udp", drain: close })).toEqual(["contradiction /drain/atDeadline"]);
+  });
+
+  test("lets sessions stay only where there are any", () => {
+    const sticky = drain({ sticky: "until-drained" });
+    expect(faults({ protocol: "grpc", drain: sticky })).toEqual([]);
+    for (const protocol of ["tcp", "udp"] as const) {
+      expect(faults({ protocol, drain: sticky })).toEqual(["contradiction /drain/sticky"]);
+    }
+  });
+});
+
+test("slow start is of least request and round robin", () => {
+  expect(faults({ slowStartMs: 1 })).toEqual([]);
+  expect(faults({ slowStartMs: 1, loadBalancing: { policy: "round-robin" } })).toEqual([]);
+  for (const loadBalancing of [{ policy: "random" }, { policy: "maglev", tableSize: 2 }] as const) {
+    expect(faults({ slowStartMs: 1, loadBalancing })).toEqual(["contradiction /slowStartMs"]);
+    expect(faults({ slowStartMs: 0, loadBalancing })).toEqual([]);
+  }
 });

@@ -4,6 +4,7 @@ import type { Problem } from "../../../src/errors.js";
 import {
   clusterProblems,
   endpointProblems,
+  fitsAsBefore,
   listenerProblems,
   locationProblems,
   mixesBackends,
@@ -22,6 +23,7 @@ const listeners = byName(
   listener("tls-in", "tls"),
   listener("udp-in", "udp"),
 );
+const closing = { atDeadline: "close", timeoutMs: 1, sticky: "leave-at-once" } as const;
 const clusters = byName(
   cluster("a"),
   cluster("b"),
@@ -30,6 +32,8 @@ const clusters = byName(
   cluster("raw", { protocol: "tcp" }),
   cluster("raw-2", { protocol: "tcp" }),
   cluster("checked", { protocol: "tcp", healthChecks: [tcpCheck()] }),
+  cluster("checked-2", { protocol: "tcp", healthChecks: [tcpCheck()] }),
+  cluster("closing", { protocol: "tcp", healthChecks: [tcpCheck()], drain: closing }),
   cluster("dns", { protocol: "udp" }),
   cluster("dns-2", { protocol: "udp" }),
 );
@@ -93,7 +97,9 @@ describe("a route", () => {
   test("that mixes backends needs them alike, unless it splits in the listener", () => {
     expect(check(tcpRoute("r", ["raw", "checked"]))).toEqual(["backends_differ /backends/1/cluster"]);
     expect(check(tcpRoute("r", ["raw", "raw-2", "a"]))).toEqual(["backends_differ /backends/2/cluster"]);
+    expect(check(tcpRoute("r", ["checked", "closing"]))).toEqual(["backends_differ /backends/1/cluster"]);
     expect(check(tcpRoute("r", ["raw", "checked"], { split: "listener" }))).toEqual([]);
+    expect(check(tcpRoute("r", ["checked", "closing"], { split: "listener" }))).toEqual([]);
   });
 
   test("that mixes backends can't have one address in two of them", () => {
@@ -151,6 +157,14 @@ describe("a cluster", () => {
       "breaks_route /healthChecks",
     ]);
     expect(clusterProblems(cluster("raw", { protocol: "tcp", connectTimeoutMs: 1 }), [route], clusters)).toEqual([]);
+    const checked = tcpRoute("r", ["checked", "checked-2"]);
+    const now = cluster("checked", { protocol: "tcp", healthChecks: [tcpCheck()], drain: closing });
+    expect(faults(clusterProblems(now, [checked], clusters))).toEqual(["breaks_route /drain/atDeadline"]);
+    expect(fitsAsBefore(cluster("checked", { protocol: "tcp", healthChecks: [tcpCheck()] }), now)).toBe(false);
+    const longer = { ...closing, timeoutMs: 2 } as const;
+    expect(fitsAsBefore(now, { ...now, drain: longer })).toBe(true);
+    // Over HTTP the wish makes no other cluster of it.
+    expect(fitsAsBefore(cluster("a"), cluster("a", { drain: closing }))).toBe(true);
     expect(
       clusterProblems(
         cluster("raw", { protocol: "tcp", healthChecks: [httpCheck()] }),

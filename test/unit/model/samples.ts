@@ -13,6 +13,8 @@ export const cluster = (name: string, more: Partial<Cluster> = {}): Cluster => (
   healthChecks: [],
   outlierDetection: undefined,
   circuitBreakers: { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 },
+  drain: { atDeadline: "leave", timeoutMs: 30_000, sticky: "leave-at-once" },
+  slowStartMs: 0,
   ...more,
 });
 

@@ -20,6 +20,8 @@ const cluster = (name: string): fc.Arbitrary<Cluster> =>
     healthChecks: [],
     outlierDetection: undefined,
     circuitBreakers: { maxConnections: 1, maxPendingRequests: 1, maxRequests: 1, maxRetries: 1 },
+    drain: { atDeadline: "leave", timeoutMs: 30_000, sticky: "leave-at-once" },
+    slowStartMs: 0,
   }));
 const listener = (name: string): fc.Arbitrary<Listener> =>
   weight.map((port) => ({ name, protocol: "tls", address: "0.0.0.0", port, gateways: ["edge"] }));

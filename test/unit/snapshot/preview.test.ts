@@ -4,7 +4,7 @@ import { DesiredState } from "../../../src/model/desired-state.js";
 import type { Change } from "../../../src/model/revision.js";
 import type { Preview } from "../../../src/snapshot/preview.js";
 import { Snapshots } from "../../../src/snapshot/snapshots.js";
-import { cluster, endpoint, httpRoute, listener, tcpRoute } from "../model/samples.js";
+import { cluster, endpoint, forward, httpRoute, listener, tcpCheck, tcpRoute } from "../model/samples.js";
 
 const [shop, raw] = [cluster("shop"), cluster("raw", { protocol: "tcp" })];
 const [one, two] = [endpoint("shop", "10.0.0.1"), endpoint("raw", "10.0.0.2")];
@@ -44,6 +44,30 @@ const shown = (preview: Preview | undefined): string[] =>
   [...(preview?.gateways ?? [])].flatMap(([gateway, resources]) =>
     resources.map(({ type, name, before, after }) => `${gateway} ${type} ${name} ${before ? (after ? "~" : "-") : "+"}`),
   );
+
+test("a preview names the clusters whose drains would end in another way, and no others", () => {
+  const endless = httpRoute("to-shop", [], { action: forward(["shop"], { timeoutMs: 0 }) });
+  const told = (changes: readonly Change[]): string[] =>
+    (snapshots.preview(changes)?.guarantees ?? []).map(
+      ({ cluster: of, before, after }) => `${of}: ${before?.kind} → ${after.kind}`,
+    );
+  expect(told([{ kind: "route", name: "to-shop", before: toShop, after: endless }])).toEqual([
+    "shop: bounded-by-timeout → left-open",
+  ]);
+  expect(told([{ kind: "route", name: "to-raw", before: toRaw, after: undefined }])).toEqual([]);
+  const coming: Change = { kind: "cluster", name: "mail", before: undefined, after: cluster("mail") };
+  expect(told([coming])).toEqual([]);
+  expect(told([coming, { kind: "route", name: "to-mail", before: undefined, after: httpRoute("to-mail", ["mail"]) }])).toEqual([
+    "mail: undefined → bounded-by-timeout",
+  ]);
+  const closing = cluster("raw", {
+    protocol: "tcp",
+    healthChecks: [tcpCheck({ reuseConnection: false })],
+    drain: { atDeadline: "close", timeoutMs: 1, sticky: "leave-at-once" },
+  });
+  expect(told([{ kind: "cluster", name: "raw", before: raw, after: closing }])).toEqual(["raw: left-open → kill-switch"]);
+  expect(told([{ kind: "endpoint", name: "raw/10.0.0.2:80", before: two, after: undefined }])).toEqual([]);
+});
 
 describe("a preview", () => {
   test("tells what would change, for each gateway that is reached before or after", () => {
