@@ -10,5 +10,10 @@ export function sameContent(one: unknown, other: unknown): boolean {
   if (!isRecord(one) || !isRecord(other) || Array.isArray(one) !== Array.isArray(other)) return false;
   if (Array.isArray(one) && Array.isArray(other) && one.length !== other.length) return false;
   const keys = new Set([...Object.keys(one), ...Object.keys(other)]);
-  return [...keys].every((key) => sameContent(one[key], other[key]));
+  return [...keys].every((key) => sameContent(own(one, key), own(other, key)));
+}
+
+/** A name like "toString" must not find what every object inherits. */
+function own(record: Readonly<Record<string, unknown>>, key: string): unknown {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
 }

@@ -15,7 +15,10 @@ export function difference(before: unknown, after: unknown, pointer = ""): reado
   if (Object.is(before, after)) return [];
   if (isRecord(before) && isRecord(after)) {
     const keys = new Set([...Object.keys(before), ...Object.keys(after)]);
-    return [...keys].flatMap((key) => difference(before[key], after[key], `${pointer}/${escapePointer(key)}`));
+    // A name like "toString" that only one of them has must not find what every object inherits.
+    const own = (record: Readonly<Record<string, unknown>>, key: string): unknown =>
+      Object.hasOwn(record, key) ? record[key] : undefined;
+    return [...keys].flatMap((key) => difference(own(before, key), own(after, key), `${pointer}/${escapePointer(key)}`));
   }
   if (Array.isArray(before) && Array.isArray(after)) {
     const length = Math.max(before.length, after.length);
