@@ -1,0 +1,109 @@
+// A Postgres of a chaos run's own, which can be killed as by the machine's out-of-memory killer: all of its processes at once, with
+// what they had in shared memory and not yet written. Kept by such a kill is what the kernel was given: it is no test of a power cut.
+// In: nothing. Out: a URL that stays the same, crash() and start(). Called by chaos.pg.test.ts.
+import { randomUUID } from "node:crypto";
+import { readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+import { startEmbeddedPostgres } from "../../src/demo/embedded-postgres.js";
+import { findPostgres, type PostgresBinaries } from "../../src/demo/postgres-binaries.js";
+import { accountFor } from "../../src/demo/postgres-folders.js";
+import { type DataFolder, releaseServer, startServer, stopServer } from "../../src/demo/postgres-process.js";
+import { onCleanup } from "../support/cleanup.js";
+import { tellReaper } from "../support/processes.js";
+import { waitFor } from "../support/wait.js";
+
+/** One server on one data folder, at one port, however often it is killed. */
+export interface KillablePostgres {
+  /** Of an empty database, `chaos`, on it. */
+  readonly url: string;
+  /** SIGKILL to the postmaster and every process that it has; resolves when all of them are gone, with how many there were. */
+  crash(): Promise<number>;
+  /** Starts it on what is on disk; resolves when recovery is over and it takes connections. */
+  start(): Promise<void>;
+}
+
+/** `settings` are the server's: `{ synchronous_commit: "off" }`. All others are as in production: fsync is on. */
+export async function startKillablePostgres(settings: Readonly<Record<string, string>> = {}): Promise<KillablePostgres> {
+  // Named as the test run's own server is: what a killed run leaves is removed by the next one.
+  const dataDir = join(tmpdir(), `chancery-test-postgres-${randomUUID()}`);
+  const server = await startEmbeddedPostgres({ dataDir, log: () => {} });
+  const cluster = join(server.dataDir, "cluster");
+  const folder: DataFolder = { root: server.dataDir, cluster, account: await accountFor(cluster) };
+  const binaries = await findPostgres(folder.account);
+  const port = Number(new URL(server.url).port);
+  let pid = server.pid;
+  tellReaper(`+${pid}`);
+  onCleanup("Postgres of a chaos run", async () => {
+    await stopServer(pid);
+    tellReaper(`-${pid}`);
+    await releaseServer(folder);
+    await rm(folder.root, { recursive: true, force: true });
+  });
+  await prepare(server.url, settings);
+  const url = new URL(server.url);
+  url.pathname = "/chaos";
+  return {
+    url: url.href,
+    async crash() {
+      const victims = [pid, ...(await childrenOf(pid))];
+      for (const victim of victims) kill(victim);
+      for (const victim of victims) await waitFor(`Postgres process ${victim} is gone`, () => isGone(victim), { everyMs: 5 });
+      tellReaper(`-${pid}`);
+      return victims.length;
+    },
+    async start() {
+      pid = await startAgain(folder, binaries, port);
+      tellReaper(`+${pid}`);
+    },
+  };
+}
+
+async function prepare(url: string, settings: Readonly<Record<string, string>>): Promise<void> {
+  const admin = new pg.Client({ connectionString: url });
+  await admin.connect();
+  for (const [name, value] of Object.entries(settings))
+    await admin.query(`alter system set ${pg.escapeIdentifier(name)} = ${pg.escapeLiteral(value)}`);
+  await admin.query("select pg_reload_conf()");
+  await admin.query("create database chaos");
+  await admin.end();
+}
+
+/** A process forked in the moment of the kill may hold the shared memory for an instant more; then Postgres refuses to start. */
+async function startAgain(folder: DataFolder, binaries: PostgresBinaries, port: number): Promise<number> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return (await startServer(folder, binaries, { port, fsync: true })).pid;
+    } catch (error) {
+      if (attempt === 5) throw error;
+    }
+  }
+}
+
+/** Only Linux tells by files; a chaos run needs it. */
+async function statusOf(pid: number): Promise<{ state: string; parent: number } | undefined> {
+  const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
+  const [, state, parent] = /\) (\S) (\d+)/.exec(text ?? "") ?? [];
+  return state === undefined ? undefined : { state, parent: Number(parent) };
+}
+
+async function childrenOf(parent: number): Promise<number[]> {
+  const pids = (await readdir("/proc")).map(Number).filter(Number.isInteger);
+  const children = await Promise.all(pids.map(async (pid) => ((await statusOf(pid))?.parent === parent ? [pid] : [])));
+  return children.flat();
+}
+
+/** A zombie is gone, too: it has let go of everything. */
+async function isGone(pid: number): Promise<boolean> {
+  const status = await statusOf(pid);
+  return status === undefined || status.state === "Z" || status.state === "X";
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It ended by itself, as its parent is gone.
+  }
+}

@@ -1,0 +1,94 @@
+// A small production for chaos runs: a Postgres of its own and replicas on it as processes of their own, and the faults that befall them.
+// In: how many cycles, of which faults. Out: what was done, and the verdict on it. Called by chaos.pg.test.ts.
+import { setTimeout as pause } from "node:timers/promises";
+import { migrate } from "../../src/store/migrate.js";
+import { createLogger } from "../../src/telemetry/logger.js";
+import { type Replica, startReplica } from "../support/replica.js";
+import { waitFor } from "../support/wait.js";
+import { judge, type Verdict } from "./checker.js";
+import { readEvidence } from "./evidence.js";
+import type { RunHistory } from "./history.js";
+import { type KillablePostgres, startKillablePostgres } from "./killable-postgres.js";
+import type { Writers } from "./writers.js";
+
+/** What is killed in a cycle. */
+export type Fault = "replica" | "postgres" | "both";
+
+/** Everything that a fault may befall. */
+export interface ChaosWorld {
+  readonly postgres: KillablePostgres;
+  readonly replicas: readonly Replica[];
+  readonly urls: readonly string[];
+}
+
+/** `settings` are Postgres's own. Two replicas: one is left to write to while the other one is away. */
+export async function startChaosWorld(settings: Readonly<Record<string, string>> = {}): Promise<ChaosWorld> {
+  const postgres = await startKillablePostgres(settings);
+  await migrate(postgres.url, createLogger("silent"));
+  const start = (id: string): Promise<Replica> =>
+    startReplica({ databaseUrl: postgres.url, id, env: { CHANCERY_LOG_LEVEL: "warn", CHANCERY_POLL_MS: "200" } });
+  const replicas = await Promise.all([start("replica-a"), start("replica-b")]);
+  return { postgres, replicas, urls: replicas.map(({ api }) => api.url) };
+}
+
+/** How a loop of faults goes on. */
+export interface CycleOptions {
+  readonly writers: Writers;
+  readonly cycles: number;
+  readonly fault: Fault;
+  readonly random: (below: number) => number;
+  /** Writes that must be acknowledged between two faults: a run in which nothing gets through shows nothing. */
+  readonly ackedBetween: number;
+  /** Told after each cycle. */
+  readonly onCycle?: (cycle: number, ms: number) => void;
+}
+
+/** A fault strikes within this after its turn has come: in the middle of whatever the writers are at. */
+const strikeWithinMs = 120;
+/** Longest wait for the writers to get through again. */
+const recoverWithinMs = 30_000;
+
+/** Kills and starts again, `cycles` times, while the writers go on; resolves when everything is up after the last one. */
+export async function runCycles(world: ChaosWorld, options: CycleOptions): Promise<void> {
+  const { writers, cycles, fault, random, ackedBetween, onCycle } = options;
+  for (let cycle = 0; cycle < cycles; cycle++) {
+    const started = performance.now();
+    const wanted = writers.acked + ackedBetween;
+    await waitFor(`${ackedBetween} writes are acknowledged after cycle ${cycle}`, () => writers.acked >= wanted, {
+      timeoutMs: recoverWithinMs,
+      everyMs: 5,
+    });
+    const victim = world.replicas[cycle % world.replicas.length];
+    await Promise.all([
+      fault === "postgres" ? undefined : strikeReplica(victim, random(strikeWithinMs)),
+      fault === "replica" ? undefined : strikePostgres(world.postgres, random(strikeWithinMs)),
+    ]);
+    onCycle?.(cycle, performance.now() - started);
+  }
+}
+
+async function strikeReplica(replica: Replica | undefined, afterMs: number): Promise<void> {
+  await pause(afterMs);
+  await replica?.kill();
+  await replica?.start();
+}
+
+async function strikePostgres(postgres: KillablePostgres, afterMs: number): Promise<void> {
+  await pause(afterMs);
+  await postgres.crash();
+  await postgres.start();
+}
+
+/** Ends the writers and looks at what is left. */
+export async function judgeRun(world: ChaosWorld, writers: Writers): Promise<{ history: RunHistory; verdict: Verdict }> {
+  const attempts = await writers.stop();
+  const history = { attempts, ...(await readEvidence(world.postgres.url, world.replicas)) };
+  return { history, verdict: judge(history) };
+}
+
+/** One line for people: `1,204 acknowledged of 1,204 writes in 1,311 tries, …`. */
+export function summaryOf({ attempts, revisions }: RunHistory): string {
+  const count = (outcome: string): number => attempts.filter((attempt) => attempt.outcome === outcome).length;
+  const tries = attempts.reduce((total, attempt) => total + attempt.tries, 0);
+  return `${attempts.length} writes in ${tries} tries: ${count("acked")} acknowledged, ${count("refused")} refused, ${count("unknown")} unknown; ${revisions.length} revisions`;
+}
