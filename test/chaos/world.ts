@@ -1,5 +1,5 @@
 // A small production for chaos runs: a Postgres of its own and replicas on it as processes of their own, and the faults that befall them.
-// In: how many cycles, of which faults. Out: what was done, and the verdict on it. Called by chaos.pg.test.ts.
+// In: how often each is killed. Out: the verdict on what is left. Called by chaos.pg.test.ts.
 import { setTimeout as pause } from "node:timers/promises";
 import { migrate } from "../../src/store/migrate.js";
 import { createLogger } from "../../src/telemetry/logger.js";
@@ -11,8 +11,8 @@ import type { RunHistory } from "./history.js";
 import { type KillablePostgres, startKillablePostgres } from "./killable-postgres.js";
 import type { Writers } from "./writers.js";
 
-/** What is killed in a cycle. */
-export type Fault = "replica" | "postgres" | "both";
+/** What can be killed. */
+export type Victim = "replica" | "postgres";
 
 /** Everything that a fault may befall. */
 export interface ChaosWorld {
@@ -32,15 +32,15 @@ export async function startChaosWorld(settings: Readonly<Record<string, string>>
 }
 
 /** How a loop of faults goes on. */
-export interface CycleOptions {
+export interface KillOptions {
   readonly writers: Writers;
-  readonly cycles: number;
-  readonly fault: Fault;
+  /** How often each is killed. */
+  readonly kills: Readonly<Record<Victim, number>>;
   readonly random: (below: number) => number;
-  /** Writes that must be acknowledged between two faults: a run in which nothing gets through shows nothing. */
+  /** Writes that must be acknowledged between two turns: a run in which nothing gets through shows nothing. */
   readonly ackedBetween: number;
-  /** Told after each cycle. */
-  readonly onCycle?: (cycle: number, ms: number) => void;
+  /** Told after each turn, with how often each was killed. */
+  readonly onTurn?: (done: Readonly<Record<Victim, number>>) => void;
 }
 
 /** A fault strikes within this after its turn has come: in the middle of whatever the writers are at. */
@@ -48,23 +48,34 @@ const strikeWithinMs = 120;
 /** Longest wait for the writers to get through again. */
 const recoverWithinMs = 30_000;
 
-/** Kills and starts again, `cycles` times, while the writers go on; resolves when everything is up after the last one. */
-export async function runCycles(world: ChaosWorld, options: CycleOptions): Promise<void> {
-  const { writers, cycles, fault, random, ackedBetween, onCycle } = options;
-  for (let cycle = 0; cycle < cycles; cycle++) {
-    const started = performance.now();
+/**
+ * Kills and starts again while the writers go on; resolves when everything is up after the last kill. Replicas take turns, and the next
+ * one goes as soon as the last one is back; Postgres does not wait for them, so that it also goes while a replica starts.
+ */
+export async function killAndRestart(world: ChaosWorld, options: KillOptions): Promise<void> {
+  const { writers, kills, random, ackedBetween, onTurn } = options;
+  const done: Record<Victim, number> = { replica: 0, postgres: 0 };
+  let isBack = true;
+  let back = Promise.resolve();
+  while (done.replica < kills.replica || done.postgres < kills.postgres) {
     const wanted = writers.acked + ackedBetween;
-    await waitFor(`${ackedBetween} writes are acknowledged after cycle ${cycle}`, () => writers.acked >= wanted, {
-      timeoutMs: recoverWithinMs,
-      everyMs: 5,
-    });
-    const victim = world.replicas[cycle % world.replicas.length];
-    await Promise.all([
-      fault === "postgres" ? undefined : strikeReplica(victim, random(strikeWithinMs)),
-      fault === "replica" ? undefined : strikePostgres(world.postgres, random(strikeWithinMs)),
-    ]);
-    onCycle?.(cycle, performance.now() - started);
+    const what = `${ackedBetween} writes are acknowledged after ${JSON.stringify(done)}`;
+    await waitFor(what, () => writers.acked >= wanted, { timeoutMs: recoverWithinMs, everyMs: 5 });
+    if (isBack && done.replica < kills.replica) {
+      isBack = false;
+      back = strikeReplica(world.replicas[done.replica % world.replicas.length], random(strikeWithinMs)).then(() => {
+        isBack = true;
+      });
+      back.catch(() => undefined); // Thrown where it is waited for, below.
+      done.replica += 1;
+    }
+    if (done.postgres < kills.postgres) {
+      await strikePostgres(world.postgres, random(strikeWithinMs));
+      done.postgres += 1;
+    } else await back;
+    onTurn?.(done);
   }
+  await back;
 }
 
 async function strikeReplica(replica: Replica | undefined, afterMs: number): Promise<void> {
