@@ -31,6 +31,7 @@ export interface Writers {
 const sharedObjects = 6;
 const requestTimeoutMs = 15_000;
 const maxPauseMs = 20;
+const maxRetryPauseMs = 100;
 const hangUpWithinMs = 30;
 /** 503 and 429 say that trying again may help. */
 const retryable = new Set([429, 503]);
@@ -119,7 +120,7 @@ class Writer {
       if (this.stopBy !== undefined && performance.now() > this.stopBy)
         return { token, sets, outcome: "unknown", revision: undefined, tries };
       if (answer === undefined) this.#replica += 1;
-      await pause(this.#random(maxPauseMs * 2));
+      await pause(this.#random(maxRetryPauseMs));
     }
   }
 
