@@ -53,8 +53,11 @@ export async function startKillablePostgres(settings: Readonly<Record<string, st
   return {
     url: url.href,
     async crash() {
+      // Stopped first: what it forks between the look and the kill would live on, and hold its shared memory.
+      signal(pid, "SIGSTOP");
+      await waitFor("the postmaster has stopped", async () => (await statusOf(pid))?.state === "T", { everyMs: 1 });
       const victims = [pid, ...(await childrenOf(pid))];
-      for (const victim of victims) kill(victim);
+      for (const victim of victims) signal(victim, "SIGKILL");
       for (const victim of victims) await waitFor(`Postgres process ${victim} is gone`, () => isGone(victim), { everyMs: 5 });
       tellReaper(`-${pid}`);
       return victims.length;
@@ -76,15 +79,17 @@ async function prepare(url: string, settings: Readonly<Record<string, string>>):
   await admin.end();
 }
 
-/** A process forked in the moment of the kill may hold the shared memory for an instant more; then Postgres refuses to start. */
+/** The kernel may take a moment to let go of a killed server's shared memory and port. */
 async function startAgain(folder: DataFolder, binaries: PostgresBinaries, port: number): Promise<number> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return (await startServer(folder, binaries, { port, fsync: true })).pid;
-    } catch (error) {
-      if (attempt === 5) throw error;
-    }
-  }
+  let failure: unknown;
+  const start = () =>
+    startServer(folder, binaries, { port, fsync: true }).catch((error: unknown) => {
+      failure = error;
+      return undefined;
+    });
+  const started = await waitFor("Postgres starts again", start, { everyMs: 200 }).catch(() => undefined);
+  if (!started) throw failure;
+  return started.pid;
 }
 
 /** Only Linux tells by files; a chaos run needs it. */
@@ -106,9 +111,9 @@ async function isGone(pid: number): Promise<boolean> {
   return status === undefined || status.state === "Z" || status.state === "X";
 }
 
-function kill(pid: number): void {
+function signal(pid: number, name: NodeJS.Signals): void {
   try {
-    process.kill(pid, "SIGKILL");
+    process.kill(pid, name);
   } catch {
     // It ended by itself, as its parent is gone.
   }
