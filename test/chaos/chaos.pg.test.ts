@@ -38,8 +38,8 @@ test(`${kills.postgres} kills of Postgres and ${kills.replica} of a replica: not
     random: randomFrom(seed),
     ackedBetween: 10,
     onTurn: (done) => {
-      if (!isLong || done.replica < told + 50) return;
-      told = done.replica;
+      if (!isLong || done.postgres + done.replica < told + 100) return;
+      told = done.postgres + done.replica;
       console.log(`killed ${JSON.stringify(done)}, ${writers.acked} writes acknowledged`);
     },
   });

@@ -39,7 +39,7 @@ async function settled(replica: Replica): Promise<void> {
       const answer = await change(replica);
       return answer.status === 200 && syncOf(answer).gateways["edge"]?.total === fleet;
     },
-    { timeoutMs: 40_000 },
+    { timeoutMs: 80_000 },
   );
 }
 
@@ -90,7 +90,7 @@ async function measure(what: string, once: () => Promise<number>): Promise<numbe
   return told(what, times);
 }
 
-describe(`${fleet} Envoys on one replica`, { timeout: 60_000 + rounds * 5_000 }, () => {
+describe(`${fleet} Envoys on one replica`, { timeout: 120_000 + rounds * 5_000 }, () => {
   let replica: Replica;
   let crowd: ReadonlyMap<string, XdsStream>;
   const node = (id: string): XdsStream => {
@@ -104,7 +104,7 @@ describe(`${fleet} Envoys on one replica`, { timeout: 60_000 + rounds * 5_000 },
     await prepare(replica);
     crowd = openCrowd(replica, fleet, { clusters: ["app"], routes: ["web"] });
     await settled(replica);
-  });
+  }, 120_000);
 
   test("a wait ends at the last Envoy's ack", async () => {
     const median = await measure("one replica, after the last ack", () => afterLastAck(replica, node("edge-0417")));
@@ -158,7 +158,7 @@ describe(`${fleet} Envoys on one replica`, { timeout: 60_000 + rounds * 5_000 },
 describe.each([
   { notify: "on", boundMs: 150 },
   { notify: "off", boundMs: 500 },
-])(`${fleet} Envoys on two replicas, NOTIFY $notify`, { timeout: 60_000 + rounds * 5_000 }, ({ notify, boundMs }) => {
+])(`${fleet} Envoys on two replicas, NOTIFY $notify`, { timeout: 120_000 + rounds * 5_000 }, ({ notify, boundMs }) => {
   test("a wait on one ends at the last ack on the other", async () => {
     const databaseUrl = await startDatabase();
     const env = { ...crowdSettings, CHANCERY_NOTIFY: notify };
