@@ -1,10 +1,12 @@
 // A Postgres of a chaos run's own, which can be killed as by the machine's out-of-memory killer: all of its processes at once, with
 // what they had in shared memory and not yet written. Kept by such a kill is what the kernel was given: it is no test of a power cut.
 // In: nothing. Out: a URL that stays the same, crash() and start(). Called by chaos.pg.test.ts.
+import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import pg from "pg";
 import { startEmbeddedPostgres } from "../../src/demo/embedded-postgres.js";
 import { findPostgres, type PostgresBinaries } from "../../src/demo/postgres-binaries.js";
@@ -28,7 +30,9 @@ export interface KillablePostgres {
  * After a crash Postgres has everything below its data folder synced before it replays its log: file by file that is 1.5 s of a busy
  * disk, by one call 0.4 s. The log itself is as in production: fsync and synchronous_commit are on.
  */
-const quickRecovery = { recovery_init_sync_method: "syncfs" };
+const quickRecovery: Readonly<Record<string, string>> =
+  process.platform === "linux" ? { recovery_init_sync_method: "syncfs" } : {};
+const run = promisify(execFile);
 
 /** `settings` are the server's: `{ synchronous_commit: "off" }`. */
 export async function startKillablePostgres(settings: Readonly<Record<string, string>> = {}): Promise<KillablePostgres> {
@@ -55,12 +59,17 @@ export async function startKillablePostgres(settings: Readonly<Record<string, st
     async crash() {
       // Stopped first: what it forks between the look and the kill would live on, and hold its shared memory.
       signal(pid, "SIGSTOP");
-      await waitFor("the postmaster has stopped", async () => (await statusOf(pid))?.state === "T", { everyMs: 1 });
-      const victims = [pid, ...(await childrenOf(pid))];
+      const isStopped = async (): Promise<boolean> => (await processes()).some((one) => one.pid === pid && one.state === "T");
+      await waitFor("the postmaster has stopped", isStopped, { everyMs: 1 });
+      const children = (await processes()).filter(({ parent }) => parent === pid);
+      const victims = new Set([pid, ...children.map((child) => child.pid)]);
       for (const victim of victims) signal(victim, "SIGKILL");
-      for (const victim of victims) await waitFor(`Postgres process ${victim} is gone`, () => isGone(victim), { everyMs: 5 });
+      // A zombie is gone, too: it has let go of everything.
+      const live = async () =>
+        (await processes()).filter((one) => victims.has(one.pid) && one.state !== "Z" && one.state !== "X");
+      await waitFor("all of Postgres is gone", async () => (await live()).length === 0, { everyMs: 5 });
       tellReaper(`-${pid}`);
-      return victims.length;
+      return victims.size;
     },
     async start() {
       pid = await startAgain(folder, binaries, port);
@@ -92,24 +101,38 @@ async function startAgain(folder: DataFolder, binaries: PostgresBinaries, port: 
   return started.pid;
 }
 
-/** Only Linux tells by files; a chaos run needs it. */
-async function statusOf(pid: number): Promise<{ state: string; parent: number } | undefined> {
-  const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
-  const [, state, parent] = /\) (\S) (\d+)/.exec(text ?? "") ?? [];
-  return state === undefined ? undefined : { state, parent: Number(parent) };
+interface ProcessStatus {
+  readonly pid: number;
+  readonly parent: number;
+  /** `T`: stopped, `Z` and `X`: dead; see proc(5). */
+  readonly state: string;
 }
 
-async function childrenOf(parent: number): Promise<number[]> {
-  const pids = (await readdir("/proc")).map(Number).filter(Number.isInteger);
-  const children = await Promise.all(pids.map(async (pid) => ((await statusOf(pid))?.parent === parent ? [pid] : [])));
-  return children.flat();
+/** All there are. Linux tells by files, without a process that must be started to ask. */
+async function processes(): Promise<ProcessStatus[]> {
+  if (process.platform !== "linux") {
+    const { stdout } = await run("ps", ["-A", "-o", "pid=,ppid=,stat="]);
+    const lines = stdout.trim().split("\n");
+    return lines
+      .map((line) => line.trim().split(/\s+/))
+      .map(([pid, parent, state = ""]) => statusOf(pid, parent, state.slice(0, 1)));
+  }
+  const names = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const found = await Promise.all(
+    names.map(async (pid) => {
+      const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+      const [, state, parent] = /\) (\S) (\d+)/.exec(text) ?? [];
+      return state === undefined ? [] : [statusOf(pid, parent, state)];
+    }),
+  );
+  return found.flat();
 }
 
-/** A zombie is gone, too: it has let go of everything. */
-async function isGone(pid: number): Promise<boolean> {
-  const status = await statusOf(pid);
-  return status === undefined || status.state === "Z" || status.state === "X";
-}
+const statusOf = (pid: string | undefined, parent: string | undefined, state: string): ProcessStatus => ({
+  pid: Number(pid),
+  parent: Number(parent),
+  state,
+});
 
 function signal(pid: number, name: NodeJS.Signals): void {
   try {
