@@ -25,7 +25,8 @@ export interface Child {
 }
 
 let reaper: ChildProcess | undefined;
-function tellReaper(line: string): void {
+/** `+pid`: to be killed should this process end without having done so. `-pid`: no longer. */
+export function tellReaper(line: string): void {
   if (!reaper) {
     const script = fileURLToPath(new URL("reaper.mjs", import.meta.url));
     reaper = spawn(process.execPath, [script], { stdio: ["pipe", "ignore", "ignore"], detached: true });
