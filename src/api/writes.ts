@@ -19,7 +19,7 @@ import { object } from "./fields.js";
 import { etag } from "./preconditions.js";
 import { showObject } from "./shown-object.js";
 import { type Undone, undo } from "./undo.js";
-import { validated } from "./validated-write.js";
+import { type ObjectName, pointedOut, validated } from "./validated-write.js";
 import {
   dryRunField,
   idempotencyOf,
@@ -84,6 +84,8 @@ export interface MutatingRequest {
 export interface BodyChoices {
   readonly override?: Partial<Record<Override, boolean>> | undefined;
   readonly baseRevision?: Revision | undefined;
+  /** Where in the body an object is that Envoy refuses; undefined: nowhere. Left out: the body is of one object, and is not at fault by a part. */
+  readonly pointerTo?: ((object: ObjectName) => string | undefined) | undefined;
   /** Recorded where the caller gives no reason. */
   readonly reason?: string | undefined;
 }
@@ -131,14 +133,18 @@ export class Writes {
     request: MutatingRequest,
     reply: ReplyHead,
     work: (tx: WriteTx) => Promise<Outcome>,
-    { override, baseRevision, reason }: BodyChoices = {},
+    { override, baseRevision, reason, pointerTo }: BodyChoices = {},
   ): Promise<MutationAnswer | Plan> {
     const given = readAuthor(request.headers, request.id);
     const author = { ...given, reason: given.reason ?? reason };
     const { query } = request;
     const choices = { overrides: overridesOf(query.override, override), baseRevision };
     if (query.dryRun === "true") return this.#plan(author, work, choices);
-    const write = () => this.#write(request, author, reply, work, { ...choices, idempotency: idempotencyOf(request) });
+    const idempotency = idempotencyOf(request);
+    const write = () =>
+      this.#write(request, author, reply, work, { ...choices, idempotency }).catch((error: unknown) => {
+        throw pointerTo ? pointedOut(error, pointerTo) : error;
+      });
     if (query.wait === undefined) {
       if (query.onRefusal === "rollback") throw refusalWithoutWait();
       return (await write()).answer;
