@@ -111,7 +111,7 @@ test("the whole set is replaced in one revision", async () => {
     revision: before + 1,
     object: shown,
   });
-  expect(await it.api.put("/v1/clusters/set/endpoints", { endpoints: [] })).toMatchObject({
+  expect(await it.api.put("/v1/clusters/set/endpoints?override=emptied", { endpoints: [] })).toMatchObject({
     changed: true,
     lint: [{ code: "no_endpoint" }],
   });
