@@ -39,7 +39,7 @@ test.each([
 test("405 lists what the path takes", async () => {
   expect((await send("DELETE", "/v1/clusters?x=1")).headers.get("allow")).toBe("GET, HEAD, POST");
   expect((await send("POST", "/v1/clusters/a/endpoints/10.0.0.1:80", "{}", json)).headers.get("allow")).toBe(
-    "DELETE, GET, HEAD, PUT",
+    "DELETE, GET, HEAD, PATCH, PUT",
   );
 });
 
@@ -200,6 +200,7 @@ test("OpenAPI 3.1 describes every call, with bounds on every key of every body",
     "GET /v1/routes/{name}",
     "GET /v1/routes/{name}/status",
     "PATCH /v1/clusters/{name}/endpoints",
+    "PATCH /v1/clusters/{name}/endpoints/{endpoint}",
     "POST /v1/changes",
     "POST /v1/clusters",
     "POST /v1/listeners",
@@ -264,7 +265,7 @@ function bodyFor(method: string, path: string): unknown {
   if (path.endsWith("/endpoints")) return method === "PATCH" ? { remove: ["10.0.0.1:1"] } : { endpoints: [] };
   if (path.startsWith("/v1/listeners")) return { name: "h", protocol: "http", port: 1, gateways: ["edge"] };
   if (path.startsWith("/v1/routes")) return { name: "h", protocol: "http", listeners: ["h"], backends: [{ cluster: "h" }] };
-  return path.endsWith("{endpoint}") ? {} : { name: "h" };
+  return path.endsWith("{endpoint}") ? { weight: 1 } : { name: "h" };
 }
 
 const bounds: Readonly<Record<string, readonly string[]>> = {
