@@ -4,7 +4,12 @@
 import { defineConfig } from "vitest/config";
 
 const postgresSetup = "test/support/postgres-setup.ts";
-const isolated = { pool: "forks", retry: 0, environment: "node" } as const;
+const isolated = {
+  pool: "forks",
+  retry: 0,
+  environment: "node",
+  setupFiles: ["test/support/loopback-only.ts"],
+} as const;
 
 export default defineConfig({
   test: {

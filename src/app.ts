@@ -43,10 +43,16 @@ interface Rooms {
 }
 
 function createWebhook(config: Config, store: Store, log: Logger, metrics: Metrics): RefusalWebhook | undefined {
-  const { webhookUrl: url, webhookAllowLinkLocal: allowLinkLocal, webhookQueue: maxQueue } = config.refusals;
+  const {
+    webhookUrl: url,
+    webhookSecret: secret,
+    webhookAllowLinkLocal: allowLinkLocal,
+    webhookQueue: maxQueue,
+  } = config.refusals;
   if (url === undefined) return undefined;
   return new RefusalWebhook({
     url,
+    secret,
     allowLinkLocal,
     maxQueue,
     replica: config.process.replicaId,

@@ -112,6 +112,27 @@ export function text(
   };
 }
 
+/** A text that is shown to nobody, also not where it is wrong. */
+export function secret(
+  key: string,
+  options: { minLength: number; maxLength: number; about: string },
+): Setting<string | undefined> {
+  const { minLength, maxLength, about } = options;
+  const bound = `${minLength}–${maxLength} characters`;
+  return {
+    key,
+    unit: "",
+    shown: "",
+    bound,
+    about,
+    read(given) {
+      if (isUnset(given)) return { value: undefined };
+      const isFine = given.length >= minLength && given.length <= maxLength;
+      return isFine ? { value: given } : { value: undefined, problem: `must be ${bound}; it has ${given.length}` };
+    },
+  };
+}
+
 /** A path; whether it is there is found out by who uses it. */
 export function file(key: string, options: { shown: string; about: string }): Setting<string | undefined> {
   return {

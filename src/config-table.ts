@@ -2,7 +2,8 @@
 // docs/configuration.md is made from it (a test compares the two). Limits say here what happens at them.
 // Called by: config.ts, config-help.ts.
 import { historySettings } from "./config-history.js";
-import { address, choice, file, httpUrl, integer, postgresUrl, type Setting, text, toggle } from "./config-settings.js";
+import { refusalSettings } from "./config-refusals.js";
+import { address, choice, file, integer, postgresUrl, type Setting, text, toggle } from "./config-settings.js";
 
 const second = 1000;
 const minute = 60 * second;
@@ -181,23 +182,7 @@ export const settings = {
         "Verdicts that are remembered by content, so that the same change is looked at once; beyond it the oldest is forgotten.",
     }),
   },
-  refusals: {
-    webhookUrl: httpUrl("CHANCERY_REFUSAL_WEBHOOK", {
-      about:
-        "URL that gets a POST for each resource that Envoys newly refuse. Its address is checked when it is called; no redirects.",
-    }),
-    webhookAllowLinkLocal: toggle("CHANCERY_REFUSAL_WEBHOOK_LINK_LOCAL", {
-      default: false,
-      about: "Let the webhook be a link-local address (169.254.0.0/16, fe80::/10), where clouds keep their metadata.",
-    }),
-    webhookQueue: integer("CHANCERY_REFUSAL_WEBHOOK_QUEUE", {
-      unit: "refusals",
-      default: 256,
-      min: 1,
-      max: 100_000,
-      about: "Refusals that wait to be posted; beyond it the newest is dropped (it is in /v1/nodes all the same).",
-    }),
-  },
+  refusals: refusalSettings,
   xds: {
     address: address("CHANCERY_XDS_ADDRESS", { default: "127.0.0.1:18000", about: "Where Envoys connect (gRPC, cleartext)." }),
     maxStreamsPerConnection: integer("CHANCERY_XDS_MAX_STREAMS_PER_CONNECTION", {

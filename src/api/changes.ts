@@ -5,7 +5,7 @@ import type { WriteTx } from "../store/store.js";
 import { answering, changesAnswers } from "./answers.js";
 import { type ChangesBody, changesBody } from "./change-body.js";
 import { changeLint, changeProblems } from "./change-rules.js";
-import { type ChangeSet, toChangeSet } from "./change-set.js";
+import { type ChangeSet, expandSets, pointerTo, toChangeSet } from "./change-set.js";
 import { type ChangeView, stage } from "./change-view.js";
 import { writeAll } from "./change-writes.js";
 import type { Api, ApiContext } from "./context.js";
@@ -13,6 +13,7 @@ import type { Outcome } from "./outcome.js";
 import { refusePreconditions } from "./preconditions.js";
 import { refuse } from "./problem-details.js";
 import { fromRolloutBody } from "./rollout-body.js";
+import type { ObjectName } from "./validated-write.js";
 import { mutationQuery } from "./writes.js";
 
 /** Objects that the set owns, and the body does not name, are to go; what goes with its cluster need not be told. */
@@ -64,6 +65,28 @@ function namesPut(set: ChangeSet): readonly { readonly kind: Kind; readonly name
   ];
 }
 
+/** Where the body says something of the object; of an endpoint, maybe in its cluster's list. */
+function placeOf({ changes }: ChangesBody, { kind, name }: ObjectName): string | undefined {
+  const { set } = toChangeSet(changes);
+  const listed = [...set.cluster].flatMap(([cluster, { body }]) => (body?.endpoints ? [[cluster, []] as const] : []));
+  expandSets(set, new Map(listed));
+  switch (kind) {
+    case "endpoint": {
+      const change = set.endpoint.get(name);
+      return change && pointerTo(change, change.within);
+    }
+    case "route": {
+      const change = set.route.get(name);
+      return change && pointerTo(change, change.weights ? "/weights" : "/object");
+    }
+    case "cluster":
+    case "listener": {
+      const change = set[kind].get(name);
+      return change && pointerTo(change, "/object");
+    }
+  }
+}
+
 /** In which what the change is about last changed: what a wait is for, when nothing changes now. */
 function newestOf({ staged }: ChangeView): number {
   const all = [...staged.cluster.values(), ...staged.endpoint.values(), ...staged.listener.values(), ...staged.route.values()];
@@ -87,6 +110,7 @@ export function changeCalls(api: Api, { writes, limits }: ApiContext): void {
         override: body.override,
         rollout: body.rollout && fromRolloutBody(body.rollout),
         baseRevision: body.baseRevision,
+        pointerTo: (object) => placeOf(body, object),
       });
     },
   });

@@ -32,6 +32,19 @@ const fields = {
 export const endpointSchema = object({ address, port, ...fields }, { description: "One address of a cluster." });
 /** Address and port are in the path, and may be repeated here. */
 export const endpointPut = object({ address: Type.Optional(address), port: Type.Optional(port), ...fields });
+/** What may be changed of one address without saying the rest. */
+export const endpointPatch = object(
+  {
+    weight: Type.Optional(integer(1, 1000, "Share relative to the other endpoints of its locality. Left out: as it is.")),
+    priority: Type.Optional(integer(0, 127, "0 is served first. Left out: as it is.")),
+    enabled: Type.Optional(
+      Type.Boolean({ description: "false: nothing new is sent to it, what is under way goes on. Left out: as it is." }),
+    ),
+  },
+  { minProperties: 1 },
+);
+/** A body that the schema has passed. */
+export type EndpointPatchBody = Static<typeof endpointPatch>;
 /** A body that the schema has passed. */
 export type EndpointBody = Static<typeof endpointSchema>;
 /** The same for PUT on one address. */
@@ -51,6 +64,16 @@ export function fromEndpointBody(cluster: string, body: EndpointBody, stored?: E
     zone: body.zone ?? stored?.zone ?? standard.zone,
     priority: body.priority ?? standard.priority,
     enabled: body.enabled ?? standard.enabled,
+  };
+}
+
+/** The endpoint with what the patch says, and everything else as it was. */
+export function patched(endpoint: Endpoint, { weight, priority, enabled }: EndpointPatchBody): Endpoint {
+  return {
+    ...endpoint,
+    weight: weight ?? endpoint.weight,
+    priority: priority ?? endpoint.priority,
+    enabled: enabled ?? endpoint.enabled,
   };
 }
 

@@ -16,9 +16,11 @@ import type { Api, ApiContext } from "./context.js";
 import {
   type EndpointBody,
   type EndpointPutBody,
+  endpointPatch,
   endpointPut,
   endpointSchema,
   fromEndpointBody,
+  patched,
   toEndpointBody,
 } from "./endpoint-body.js";
 import { list, object } from "./fields.js";
@@ -255,8 +257,10 @@ function patchCall(api: Api, { writes, limits }: ApiContext): void {
   });
 }
 
+const singleUrl = "/v1/clusters/:name/endpoints/:endpoint";
+
 function singleCalls(api: Api, { store, writes }: ApiContext): void {
-  const url = "/v1/clusters/:name/endpoints/:endpoint";
+  const url = singleUrl;
 
   api.get(url, {
     schema: answering(readAnswers(endpointSchema), { summary: "Read an endpoint", tags, params: endpointParams }),
@@ -313,9 +317,33 @@ function singleCalls(api: Api, { store, writes }: ApiContext): void {
   });
 }
 
+function patchOneCall(api: Api, { writes }: ApiContext): void {
+  api.patch(singleUrl, {
+    schema: answering(writeAnswers(endpointSchema, { creates: false }), {
+      summary: "Change an endpoint's weight or priority, or enable or disable it, and leave the rest as it is",
+      tags,
+      params: endpointParams,
+      body: endpointPatch,
+      querystring: mutationQuery,
+    }),
+    handler: (request, reply) => {
+      const name = existingEndpoint(request.params.name, request.params.endpoint);
+      const preconditions = readPreconditions(request.headers);
+      return writes.carryOut(request, reply, async (tx) => {
+        await holdCluster(tx, request.params.name);
+        const stored = await tx.get("endpoint", name);
+        checkPreconditions(preconditions, stored?.revision);
+        if (!stored) throw missing("endpoint", name);
+        return putOne(tx, patched(stored.object, request.body), stored);
+      });
+    },
+  });
+}
+
 /** Adds the calls under /v1/clusters/{name}/endpoints. */
 export function endpointCalls(api: Api, context: ApiContext): void {
   setCalls(api, context);
   patchCall(api, context);
   singleCalls(api, context);
+  patchOneCall(api, context);
 }

@@ -17,6 +17,7 @@ import { clusterCalls } from "./clusters.js";
 import { type Api, type ApiContext, type ApiLimits, type ApiOptions, defaultApiLimits } from "./context.js";
 import { endpointCalls } from "./endpoints.js";
 import { formatFault, formats } from "./formats.js";
+import { documented } from "./header-docs.js";
 import { InFlight } from "./in-flight.js";
 import { listenerCalls } from "./listeners.js";
 import { nodeCalls } from "./nodes.js";
@@ -179,6 +180,7 @@ function createErrorHandler(
 
 async function addDocs(api: Api): Promise<void> {
   await api.register(fastifySwagger, {
+    transform: ({ schema, url, route }) => ({ schema: documented(schema, route.method, url), url }),
     openapi: {
       openapi: "3.1.0",
       info: {

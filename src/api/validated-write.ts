@@ -3,6 +3,7 @@
 // rolled back once its changes are known; the second one commits if it comes to the same. Called by writes.ts.
 import { createHash } from "node:crypto";
 import { AppError, Interruption } from "../errors.js";
+import { problem } from "../model/problem-codes.js";
 import type { Change } from "../model/revision.js";
 import type { Validator, Verdict } from "../plan/validate.js";
 
@@ -62,11 +63,26 @@ function assertPasses(verdict: Verdict, isRequired: boolean): void {
 
 function refusedByValidation({ detail, object }: Extract<Verdict, { readonly kind: "refused" }>): AppError {
   const where = object ? `${object.kind} ${object.name}: ` : "";
-  return new AppError("refused_by_validation", {
-    detail: `Envoy refuses ${where}${detail}`,
-    envoy: detail,
-    ...(object ? { object } : {}),
-  });
+  const facts = { detail: `Envoy refuses ${where}${detail}`, envoy: detail, ...(object ? { object } : {}) };
+  return new AppError("refused_by_validation", facts, [], object && new RefusedObject(object));
+}
+
+/** An object as a verdict names it. */
+export type ObjectName = NonNullable<Extract<Verdict, { readonly kind: "refused" }>["object"]>;
+
+/** What Envoy refuses, at its place in the body where it has one. Any other error is as it was. */
+export function pointedOut(error: unknown, pointerTo: (object: ObjectName) => string | undefined): unknown {
+  if (!(error instanceof AppError) || !(error.cause instanceof RefusedObject)) return error;
+  const pointer = pointerTo(error.cause.object);
+  if (pointer === undefined) return error;
+  return new AppError(error.code, error.facts, [problem(pointer, "envoy_refuses", String(error.facts["envoy"]))], error);
+}
+
+/** The object at fault, for whoever knows where it stands in the body. */
+class RefusedObject extends Error {
+  constructor(readonly object: ObjectName) {
+    super(`Envoy refuses ${object.kind} ${object.name}`);
+  }
 }
 
 /** The same changes, whatever was there before them. */

@@ -24,7 +24,7 @@ import { whenEnded } from "./rollout-wait.js";
 import { showObject } from "./shown-object.js";
 import { type StagedWrite, stageWrite } from "./staging.js";
 import { type Undone, undo } from "./undo.js";
-import { validated } from "./validated-write.js";
+import { type ObjectName, pointedOut, validated } from "./validated-write.js";
 import {
   dryRunField,
   idempotencyOf,
@@ -76,6 +76,8 @@ export interface BodyChoices {
   readonly baseRevision?: Revision | undefined;
   /** Some Envoys first; left out: as the gateways' policies say. */
   readonly rollout?: RolloutPolicy | undefined;
+  /** Where in the body an object is that Envoy refuses; undefined: nowhere. Left out: the body is of one object, and is not at fault by a part. */
+  readonly pointerTo?: ((object: ObjectName) => string | undefined) | undefined;
   /** Recorded where the caller gives no reason. */
   readonly reason?: string | undefined;
 }
@@ -125,17 +127,20 @@ export class Writes {
     request: MutatingRequest,
     reply: ReplyHead,
     work: (tx: WriteTx) => Promise<Outcome>,
-    { override, baseRevision, reason, rollout }: BodyChoices = {},
+    { override, baseRevision, reason, pointerTo, rollout }: BodyChoices = {},
   ): Promise<MutationAnswer | Plan> {
     const given = readAuthor(request.headers, request.id);
     const author = { ...given, reason: given.reason ?? reason };
     const { query } = request;
     const choices = { overrides: overridesOf(query.override, override), baseRevision };
     if (query.dryRun === "true") return this.#plan(author, work, choices);
+    const pointed = (error: unknown): never => {
+      throw pointerTo ? pointedOut(error, pointerTo) : error;
+    };
     const keyed = { ...choices, idempotency: idempotencyOf(request) };
-    const staged = await stageWrite(this.options, author, work, keyed, rollout);
+    const staged = await stageWrite(this.options, author, work, keyed, rollout).catch(pointed);
     if (staged) return this.#answerStaged(request, reply, author, staged);
-    const write = () => this.#write(request, author, reply, work, keyed);
+    const write = () => this.#write(request, author, reply, work, keyed).catch(pointed);
     if (query.wait === undefined) {
       if (query.onRefusal === "rollback") throw refusalWithoutWait();
       return (await write()).answer;

@@ -6,6 +6,7 @@ import { applyDocuments } from "./apply.js";
 import { defineBootstrap } from "./bootstrap-command.js";
 import type { FileSet } from "./change.js";
 import { diffDocuments, type PlanOutput, planOutputs } from "./diff.js";
+import { changeEndpoint, type EndpointFlags } from "./endpoint.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { readPaths } from "./files.js";
 import { followRevisions } from "./follow.js";
@@ -172,6 +173,23 @@ function deleteCommand(terminal: Terminal): Command {
     );
 }
 
+function endpointCommand(terminal: Terminal): Command {
+  return addWriteOptions(addApiOptions(new Command("endpoint")))
+    .description(
+      "change one endpoint and leave the rest of it as it is; disabled, it gets nothing new, and what is under way goes on",
+    )
+    .argument("<name>", "<cluster>/<address>:<port>")
+    .option("--disable", "send it nothing new", false)
+    .option("--enable", "send it traffic again", false)
+    .option("--weight <number>", "its share relative to the others of its locality, 1–1000")
+    .option("--priority <number>", "0 is served first, up to 127")
+    .action(
+      guarded(terminal, async (name: string, flags: WriteFlags & EndpointFlags) => {
+        await changeEndpoint(toAccess(flags), name, flags, toWait(flags), (line) => terminal.out(`${line}\n`));
+      }),
+    );
+}
+
 function weightsCommand(terminal: Terminal): Command {
   return addWriteOptions(addApiOptions(new Command("weights")))
     .description("set the weights of a route's backends, all at once; without weights, show them")
@@ -298,6 +316,7 @@ export function registerCommands(program: Command, terminal: Terminal = standard
     applyCommand,
     diffCommand,
     deleteCommand,
+    endpointCommand,
     weightsCommand,
     nodesCommand,
     revisionsCommand,

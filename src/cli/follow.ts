@@ -75,17 +75,21 @@ function tell(one: ApiEvent, output: HistoryOutput, print: (line: string) => voi
 
 /** One connection's events, until it ends or falls silent. */
 async function* eventsAfter(access: ApiAccess, after: number | undefined, signal: AbortSignal): AsyncGenerator<ApiEvent> {
-  const silent = new AbortController();
-  const timer = setTimeout(() => silent.abort(), silenceMs);
+  // Not AbortSignal.any: Node 20 may collect what it makes, and then it never fires.
+  const ending = new AbortController();
+  const end = (): void => ending.abort();
+  const timer = setTimeout(end, silenceMs);
+  signal.addEventListener("abort", end, { once: true });
   try {
     const path = "/v1/revisions";
     const query = { follow: "true", after };
-    const body = await openApi(access, { method: "GET", path, query }, AbortSignal.any([signal, silent.signal]));
+    const body = await openApi(access, { method: "GET", path, query }, ending.signal);
     yield* readEvents(body, () => timer.refresh());
   } catch (error) {
     if (error instanceof CommandError) throw error;
     throw new CommandError(exitCodes.away, `The connection to ${access.url} was lost.`, error);
   } finally {
     clearTimeout(timer);
+    signal.removeEventListener("abort", end);
   }
 }

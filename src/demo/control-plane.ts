@@ -12,6 +12,8 @@ export interface ControlPlaneOptions {
   readonly databaseUrl: string;
   readonly apiAddress: string;
   readonly xdsAddress: string;
+  /** Shown every write before its commit, unless the user's environment names another one; undefined: there is none. */
+  readonly envoyBinary: string | undefined;
   /** Gets the logs. */
   readonly folder: string;
   readonly keeper: Keeper;
@@ -25,6 +27,7 @@ const pollMs = 50;
 function environment(options: ControlPlaneOptions): NodeJS.ProcessEnv {
   const { DATABASE_MIGRATION_URL: _, ...inherited } = process.env;
   return {
+    ...(options.envoyBinary === undefined ? {} : { CHANCERY_ENVOY_BIN: options.envoyBinary }),
     ...inherited,
     DATABASE_URL: options.databaseUrl,
     CHANCERY_API_ADDRESS: options.apiAddress,

@@ -82,7 +82,9 @@ async function startDatabase({ options, say, keeper, started }: Demo): Promise<s
 }
 
 async function startServer({ options, say, keeper, started }: Demo, databaseUrl: string) {
+  const envoy = await findEnvoy();
   const controlPlane: ControlPlaneOptions = {
+    envoyBinary: "path" in envoy ? envoy.path : undefined,
     mainScript: options.mainScript,
     databaseUrl,
     apiAddress: toText(options.api),

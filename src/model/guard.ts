@@ -1,7 +1,8 @@
 // What may stand in the way of a write, and can be told to let it pass; recorded with the revision. Pure.
 
 /**
- * emptied: none of a kind would be left. shrink: too much of a kind, or of one cluster's endpoints, would be gone. size: too many.
+ * emptied: none of a kind, or of one cluster's endpoints, would be left. shrink: too much of a kind would be gone, or too few of one
+ * cluster's endpoints would be left. size: too many. Of endpoints those count that are enabled: the others take no traffic.
  * rollout: a gateway's policy stages its changes; that one is for api/ to ask about, and for the history to remember.
  */
 export type Guard = "emptied" | "shrink" | "size" | "rollout";

@@ -36,6 +36,7 @@ export const problemCodes = {
   address_taken: "conflict",
   breaks_route: "conflict",
   named_by_route: "in_use",
+  envoy_refuses: "refused_by_validation",
   changed_since: "precondition_failed",
   location_fixed: "endpoint_location_fixed",
 } as const satisfies Record<string, ErrorCode>;

@@ -10,7 +10,7 @@ import type { Metrics } from "../telemetry/metrics.js";
 import { Snapshots } from "./snapshots.js";
 
 export interface FollowerOptions {
-  readonly store: Store;
+  readonly store: Pick<Store, "head" | "loadState" | "onRevisionHint" | "readAfter">;
   /** Mean time between polls, ms; each wait is 75–125 % of it, so that replicas do not ask in step. */
   readonly pollMs: number;
   readonly removalGraceMs: number;

@@ -16,6 +16,8 @@ export interface PostOptions {
   readonly timeoutMs: number;
   readonly allowLinkLocal: boolean;
   readonly headers?: Readonly<Record<string, string>>;
+  /** More headers, made from the body as it goes out. */
+  readonly sign?: (text: string) => Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
 }
 
@@ -29,6 +31,11 @@ export function isLinkLocal(address: string): boolean {
   const [bare = ""] = address.replace(/^\[|\]$/g, "").split("%"); // Without its zone.
   const family = isIP(bare);
   return family !== 0 && linkLocal.check(bare, family === 6 ? "ipv6" : "ipv4");
+}
+
+/** What the URL itself says; a name is judged when it is looked up. */
+export function mayCall(url: URL, allowLinkLocal: boolean): boolean {
+  return allowLinkLocal || !isLinkLocal(url.hostname);
 }
 
 class DeniedAddress extends Error {}
@@ -47,28 +54,46 @@ const guardedLookup: LookupFunction = (hostname, options, callback) => {
 
 /** Never throws. The answer's body is not read. */
 export function postJson(url: URL, body: unknown, options: PostOptions): Promise<Posted> {
-  const { allowLinkLocal, headers, signal, timeoutMs } = options;
-  if (!allowLinkLocal && isLinkLocal(url.hostname))
-    return Promise.resolve({ kind: "denied", reason: "it is a link-local address" });
-  const bytes = Buffer.from(JSON.stringify(body));
+  const { allowLinkLocal, headers, sign, signal, timeoutMs } = options;
+  if (!mayCall(url, allowLinkLocal)) return Promise.resolve({ kind: "denied", reason: "it is a link-local address" });
+  const text = JSON.stringify(body);
+  const bytes = Buffer.from(text);
+  // The whole call, from the look-up on: a socket's own timeout starts anew with every byte. By a timer that is held here: Node 20 may
+  // collect the signals that AbortSignal.any and AbortSignal.timeout make, and then they never fire (seen: calls that hung).
+  const ending = new AbortController();
+  let isLate = false;
+  const end = (): void => ending.abort();
+  const timer = setTimeout(() => {
+    isLate = true;
+    end();
+  }, timeoutMs);
+  if (signal.aborted) end();
+  signal.addEventListener("abort", end, { once: true });
   const settings: RequestOptions = {
     method: "POST",
     agent: false,
-    headers: { "content-type": "application/json", "content-length": bytes.length, "user-agent": "chancery", ...headers },
-    // The whole call, from the look-up on: a socket's own timeout starts anew with every byte.
-    signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+    headers: {
+      "content-type": "application/json",
+      "content-length": bytes.length,
+      "user-agent": "chancery",
+      ...headers,
+      ...sign?.(text),
+    },
+    signal: ending.signal,
     ...(allowLinkLocal ? {} : { lookup: guardedLookup }),
   };
-  return new Promise((resolve) => {
+  return new Promise<Posted>((resolve) => {
     const call = (url.protocol === "https:" ? requestHttps : requestHttp)(url, settings, (response) => {
       resolve({ kind: "answered", status: response.statusCode ?? 0 });
       response.destroy();
     });
     call.on("error", (error: NodeJS.ErrnoException) => {
       if (error instanceof DeniedAddress) return resolve({ kind: "denied", reason: error.message });
-      const isLate = error.name === "TimeoutError" || (error.cause instanceof Error && error.cause.name === "TimeoutError");
       resolve({ kind: "failed", reason: isLate ? `no answer within ${timeoutMs} ms` : (error.code ?? error.message) });
     });
     call.end(bytes);
+  }).finally(() => {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", end);
   });
 }

@@ -9,12 +9,15 @@ import type { Metrics } from "../telemetry/metrics.js";
 import { type Posted, postJson } from "./json-post.js";
 import type { RevisionAuthor } from "./node-view.js";
 import type { NewRefusal } from "./refusal-log.js";
+import { sign, signatureHeader } from "./signature.js";
 import { maxNamed } from "./tracked-revision.js";
 
 /** Where to, and the limits of it. */
 export interface RefusalWebhookOptions {
   /** May hold a secret: never logged. */
   readonly url: string;
+  /** Signs each post; undefined: none is signed. Never logged. */
+  readonly secret?: string | undefined;
   readonly allowLinkLocal: boolean;
   /** Refusals that wait; one more is dropped. */
   readonly maxQueue: number;
@@ -109,7 +112,7 @@ export class RefusalWebhook {
 
   /** undefined: the process stops. */
   async #deliver(told: Told): Promise<"delivered" | "rejected" | "given up" | undefined> {
-    const { allowLinkLocal, log } = this.options;
+    const { allowLinkLocal, log, secret } = this.options;
     const body = await this.#body(told);
     const facts = { host: this.#url.host, id: told.id, revision: told.first.revision };
     for (let tried = 1; ; tried++) {
@@ -117,6 +120,7 @@ export class RefusalWebhook {
         timeoutMs: callTimeoutMs,
         allowLinkLocal,
         headers: { "idempotency-key": told.id },
+        sign: (text) => (secret === undefined ? {} : { [signatureHeader]: sign(text, secret, this.#clock.now()) }),
         signal: this.#abort.signal,
       });
       if (this.#abort.signal.aborted) return undefined;

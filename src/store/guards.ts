@@ -20,7 +20,7 @@ export const maxObjects: ObjectCounts = { cluster: 50_000, endpoint: 500_000, li
 export interface GuardFault {
   readonly guard: Exclude<Guard, "rollout">;
   readonly kind: Kind;
-  /** Of endpoints that would be gone from one cluster. */
+  /** Whose enabled endpoints are counted; left out: all objects of the kind. */
   readonly cluster?: string;
   readonly before: number;
   readonly gone: number;
@@ -32,7 +32,7 @@ export interface GuardFault {
 export interface GuardedCounts {
   /** Objects of each kind before the changes. */
   readonly kinds: ObjectCounts;
-  /** cluster → its endpoints before the changes, for those that lose some and stay. */
+  /** cluster → its enabled endpoints before the changes, for those that lose some and stay. */
   readonly endpoints: ReadonlyMap<string, number>;
 }
 
@@ -40,17 +40,29 @@ export interface GuardedCounts {
 interface Tally {
   readonly gone: readonly RowChange[];
   readonly created: readonly RowChange[];
+  /** Enabled endpoints that go, or are disabled. */
+  readonly out: readonly RowChange[];
+  /** Endpoints that come enabled, or are enabled. */
+  readonly in: readonly RowChange[];
 }
 
 function tally(changes: readonly RowChange[]): Tally {
+  const endpoints = changes.filter(({ kind }) => kind === "endpoint");
   return {
     gone: changes.filter(({ after }) => isAbsent(after)),
     created: changes.filter(({ before }) => isAbsent(before)),
+    out: endpoints.filter(({ before, after }) => isEnabled(before) && !isEnabled(after)),
+    in: endpoints.filter(({ before, after }) => !isEnabled(before) && isEnabled(after)),
   };
 }
 
 function isAbsent(spec: unknown): boolean {
   return spec === undefined || spec === null;
+}
+
+/** Of an endpoint's spec. */
+function isEnabled(spec: unknown): boolean {
+  return typeof spec === "object" && spec !== null && "enabled" in spec && spec.enabled === true;
 }
 
 function clusterOf(name: string): string {
@@ -60,6 +72,11 @@ function clusterOf(name: string): string {
 /** One object, and a cluster's endpoints with it: who deletes that by its name means it. */
 export function isSingleRemoval(changes: readonly RowChange[]): boolean {
   return isSingle(tally(changes).gone);
+}
+
+/** The same, or one endpoint that is disabled. */
+function takesOne({ gone, out }: Tally): boolean {
+  return isSingle([...new Set([...gone, ...out])]);
 }
 
 function isSingle(gone: readonly RowChange[]): boolean {
@@ -75,24 +92,33 @@ export function guardFaults(
   counts: GuardedCounts,
   maximums: ObjectCounts = maxObjects,
 ): readonly GuardFault[] {
-  const { gone, created } = tally(changes);
-  const mayTake = isSingle(gone);
+  const all = tally(changes);
+  const { gone, created } = all;
+  const mayTake = takesOne(all);
   const ofKinds = kinds.flatMap((kind): GuardFault[] => {
     const figures = figuresOf(counts.kinds[kind], countOf(gone, kind), countOf(created, kind));
     const maximum = maximums[kind];
     const isTooBig = figures.after > maximum && figures.after > figures.before;
     return [
-      ...(mayTake ? [] : takingFaults(kind, figures)),
+      ...(mayTake ? [] : takingFaults(kind, figures, all)),
       ...(isTooBig ? [{ guard: "size" as const, kind, ...figures, maximum }] : []),
     ];
   });
-  if (mayTake) return ofKinds;
-  const ofClusters = [...counts.endpoints].flatMap(([cluster, before]): GuardFault[] => {
-    const isOwn = ({ kind, name }: RowChange): boolean => kind === "endpoint" && clusterOf(name) === cluster;
-    const figures = figuresOf(before, gone.filter(isOwn).length, created.filter(isOwn).length);
-    return shrinks(figures) ? [{ guard: "shrink", kind: "endpoint", cluster, ...figures }] : [];
+  return mayTake ? ofKinds : [...ofKinds, ...clusterFaults(all, counts.endpoints)];
+}
+
+/**
+ * A set of endpoints is judged by how many are left to serve: others in place of those that go are as good, which is how a fleet is
+ * replaced at once. Routes, listeners and clusters are not like that: others are others, and each that goes counts.
+ */
+function clusterFaults(all: Tally, endpoints: GuardedCounts["endpoints"]): readonly GuardFault[] {
+  return [...endpoints].flatMap(([cluster, before]): GuardFault[] => {
+    const own = (changes: readonly RowChange[]): number => changes.filter(({ name }) => clusterOf(name) === cluster).length;
+    const figures = figuresOf(before, own(all.out), own(all.in));
+    const fault = { kind: "endpoint" as const, cluster, ...figures };
+    if (figures.gone > 1 && figures.after <= 0) return [{ guard: "emptied", ...fault }];
+    return isTooMuch(figures.before - figures.after, before) ? [{ guard: "shrink", ...fault }] : [];
   });
-  return [...ofKinds, ...ofClusters];
 }
 
 type Figures = Pick<GuardFault, "before" | "gone" | "after">;
@@ -105,14 +131,16 @@ function countOf(changes: readonly RowChange[], wanted: Kind): number {
   return changes.filter(({ kind }) => kind === wanted).length;
 }
 
-/** What comes in place of what goes does not make it less: another list may be the wrong list. */
-function shrinks({ before, gone }: Figures): boolean {
-  return gone >= minGone && gone * 100 > before * maxGonePercent;
+function isTooMuch(gone: number, of: number): boolean {
+  return gone >= minGone && gone * 100 > of * maxGonePercent;
 }
 
-function takingFaults(kind: Kind, figures: Figures): readonly GuardFault[] {
+function takingFaults(kind: Kind, figures: Figures, { gone, out }: Tally): readonly GuardFault[] {
   if (figures.gone > 0 && figures.after <= 0) return [{ guard: "emptied", kind, ...figures }];
-  return shrinks(figures) ? [{ guard: "shrink", kind, ...figures }] : [];
+  // Disabled endpoints that go are no loss: they took nothing.
+  const idle = kind === "endpoint" ? figures.gone - gone.filter((one) => out.includes(one)).length : 0;
+  const lost = kind === "endpoint" ? figures.before - figures.after - idle : figures.gone;
+  return isTooMuch(lost, figures.before) ? [{ guard: "shrink", kind, ...figures }] : [];
 }
 
 /**
@@ -124,46 +152,40 @@ export async function checkGuards(
   changes: readonly RowChange[],
   overrides: readonly Guard[],
 ): Promise<void> {
-  const { gone, created } = tally(changes);
-  if (created.length === 0 && isSingle(gone)) return;
-  const faults = guardFaults(changes, await readCounts(transaction, gone, created));
+  const all = tally(changes);
+  if (all.created.length === 0 && takesOne(all)) return;
+  const faults = guardFaults(changes, await readCounts(transaction, all));
   const standing = faults.filter(({ guard }) => !overrides.includes(guard));
   if (standing.length > 0) throw refusal(standing);
 }
 
-async function readCounts(
-  transaction: Transaction,
-  gone: readonly RowChange[],
-  created: readonly RowChange[],
-): Promise<GuardedCounts> {
+async function readCounts(transaction: Transaction, all: Tally): Promise<GuardedCounts> {
   const [row] = await transaction.query<CountColumns & { readonly [column: string]: number }>(
     "select clusters, endpoints, listeners, routes from revision_counter",
   );
   const counted = row ? fromCountColumns(row) : { cluster: 0, endpoint: 0, listener: 0, route: 0 };
-  const removed = new Set(gone.flatMap(({ kind, name }) => (kind === "cluster" ? name : [])));
-  /** cluster → endpoints that it loses, less those that it gains. */
-  const lost = new Map<string, { gone: number; created: number }>();
-  for (const [list, what] of [
-    [gone, "gone"],
-    [created, "created"],
-  ] as const) {
-    for (const { kind, name } of list) {
+  const removed = new Set(all.gone.flatMap(({ kind, name }) => (kind === "cluster" ? name : [])));
+  /** cluster → enabled endpoints that it loses, and that it gains. */
+  const moved = new Map<string, { out: number; in: number }>();
+  for (const what of ["out", "in"] as const) {
+    for (const { name } of all[what]) {
       const cluster = clusterOf(name);
-      if (kind !== "endpoint" || removed.has(cluster)) continue;
-      const of = lost.get(cluster) ?? { gone: 0, created: 0 };
-      lost.set(cluster, { ...of, [what]: of[what] + 1 });
+      if (removed.has(cluster)) continue;
+      const of = moved.get(cluster) ?? { out: 0, in: 0 };
+      moved.set(cluster, { ...of, [what]: of[what] + 1 });
     }
   }
-  const losing = [...lost].filter(([, of]) => of.gone >= minGone);
+  const losing = [...moved].filter(([, of]) => of.out > of.in && of.out > 1);
   if (losing.length === 0) return { kinds: counted, endpoints: new Map() };
-  const now = await transaction.query<{ cluster: string; endpoints: number }>(
-    "select cluster, count(*) as endpoints from endpoints where space = $1 and cluster = any($2) group by cluster",
+  const now = await transaction.query<{ cluster: string; enabled: number }>(
+    `select cluster, count(*) filter (where (spec->>'enabled')::boolean) as enabled from endpoints
+      where space = $1 and cluster = any($2) group by cluster`,
     [space, losing.map(([cluster]) => cluster)],
   );
-  const left = new Map(now.map(({ cluster, endpoints }) => [cluster, endpoints]));
+  const left = new Map(now.map(({ cluster, enabled }) => [cluster, enabled]));
   return {
     kinds: counted,
-    endpoints: new Map(losing.map(([cluster, of]) => [cluster, (left.get(cluster) ?? 0) + of.gone - of.created])),
+    endpoints: new Map(losing.map(([cluster, of]) => [cluster, (left.get(cluster) ?? 0) + of.out - of.in])),
   };
 }
 
@@ -176,10 +198,11 @@ function refusal(faults: readonly GuardFault[]): AppError {
 function sentence({ guard, kind, cluster, before, gone, after, maximum }: GuardFault): string {
   switch (guard) {
     case "emptied":
-      return `none of ${before} ${kind}s would be left`;
+      return `none of ${before} ${cluster === undefined ? `${kind}s` : `enabled endpoints of cluster ${cluster}`} would be left`;
     case "shrink": {
-      const of = cluster === undefined ? `${kind}s` : `endpoints of cluster ${cluster}`;
-      return `${gone} of ${before} ${of} (${Math.round((gone / before) * 100)} %) would be gone in one revision`;
+      const of = cluster === undefined ? `${kind}s` : `enabled endpoints of cluster ${cluster}`;
+      const lost = kind === "endpoint" ? before - after : gone;
+      return `${lost} of ${before} ${of} (${Math.round((lost / before) * 100)} %) would be gone in one revision`;
     }
     case "size":
       return `there would be ${after} ${kind}s, and ${maximum} are the most`;

@@ -4,6 +4,7 @@
 import type { ApiLimits } from "../../src/api/context.js";
 import { createApi as createServer } from "../../src/api/server.js";
 import { Planner } from "../../src/plan/plan.js";
+import type { Validator } from "../../src/plan/validate.js";
 import { createFollower } from "../../src/snapshot/follower.js";
 import type { Snapshots } from "../../src/snapshot/snapshots.js";
 import type { NodeView } from "../../src/status/node-view.js";
@@ -44,6 +45,8 @@ export interface ApiUnderTestOptions {
   readonly limits?: Partial<ApiLimits>;
   readonly connectTimeoutMs?: number;
   readonly queryTimeoutMs?: number;
+  /** Asked before each commit. */
+  readonly validator?: Validator;
   /** Follow the revisions as a replica does, so that writes can be planned. */
   readonly plans?: boolean;
 }
@@ -81,6 +84,7 @@ export async function startApi(options: ApiUnderTestOptions = {}): Promise<ApiUn
       node: async (id) => fleet.nodes.find((node) => node.id === id),
     },
     planner: new Planner({ snapshots: follower.snapshots, fleet: { countNodes: async () => new Map([["edge", 2]]) } }),
+    ...(options.validator ? { validator: options.validator } : {}),
     ready: () => readiness,
     metrics,
     log,

@@ -1,5 +1,5 @@
 // Calls on endpoints: one by its address, the whole set, many at once.
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type ApiUnderTest, faults, startApi } from "./api-under-test.js";
 
 let it: ApiUnderTest;
@@ -111,7 +111,7 @@ test("the whole set is replaced in one revision", async () => {
     revision: before + 1,
     object: shown,
   });
-  expect(await it.api.put("/v1/clusters/set/endpoints", { endpoints: [] })).toMatchObject({
+  expect(await it.api.put("/v1/clusters/set/endpoints?override=emptied", { endpoints: [] })).toMatchObject({
     changed: true,
     lint: [{ code: "no_endpoint" }],
   });
@@ -120,6 +120,57 @@ test("the whole set is replaced in one revision", async () => {
   ]);
   expect((await call("PUT", "/v1/clusters/none/endpoints", { endpoints: [] })).status).toBe(404);
   expect((await call("PUT", "/v1/clusters/set/endpoints", { endpoints: [] }, { "if-match": '"1"' })).status).toBe(400);
+});
+
+describe("PATCH of one endpoint", () => {
+  // Mutants that were tried, and are caught: what is left out becomes its default; the ETag is not looked at.
+  const path = "/v1/clusters/patched/endpoints/10.9.0.1:80";
+  const asIs = { address: "10.9.0.1", port: 80, weight: 7, region: "eu", zone: "a", priority: 2, enabled: true };
+  beforeAll(() => it.api.put("/v1/clusters/patched", { endpoints: [asIs] }));
+
+  test.each([
+    [{ enabled: false }, { ...asIs, enabled: false }],
+    [
+      { enabled: true, weight: 9 },
+      { ...asIs, weight: 9 },
+    ],
+    [{ priority: 0 }, { ...asIs, weight: 9, priority: 0 }],
+  ])("%j changes that and nothing else", async (body, expected) => {
+    const answer = await call("PATCH", path, body);
+    expect([answer.status, answer.body]).toMatchObject([200, { changed: true, object: expected }]);
+    expect(answer.headers.get("etag")).toBe(`"${(answer.body as { revision: number }).revision}"`);
+    expect(await it.api.get(path)).toEqual(expected);
+  });
+
+  test("of what is so already makes no revision", async () => {
+    const before = await it.store.head();
+    expect((await call("PATCH", path, { priority: 0, weight: 9 })).body).toMatchObject({ changed: false });
+    expect(await it.store.head()).toEqual(before);
+  });
+
+  test("goes on only for the ETag that is named", async () => {
+    expect((await call("PATCH", path, { weight: 1 }, { "if-match": '"1"' })).status).toBe(412);
+    const tag = (await call("GET", path)).headers.get("etag") ?? "";
+    expect((await call("PATCH", path, { weight: 1 }, { "if-match": tag })).status).toBe(200);
+  });
+
+  test("refuses what it can't change, and makes nothing", async () => {
+    expect(faults((await call("PATCH", path, { weight: 0, priority: 128 })).body)).toEqual([
+      "out_of_range /priority",
+      "out_of_range /weight",
+    ]);
+    expect(faults((await call("PATCH", path, { zone: "b", address: "10.9.0.2" })).body)).toEqual([
+      "unknown_field /address",
+      "unknown_field /zone",
+    ]);
+    expect((await call("PATCH", path, {})).status).toBe(422);
+    for (const other of [
+      "/v1/clusters/patched/endpoints/10.9.0.9:80",
+      "/v1/clusters/none/endpoints/10.9.0.1:80",
+      "/v1/clusters/patched/endpoints/x",
+    ])
+      expect((await call("PATCH", other, { weight: 1 })).status).toBe(404);
+  });
 });
 
 test("many are changed at once, all or none", async () => {

@@ -39,7 +39,7 @@ test.each([
 test("405 lists what the path takes", async () => {
   expect((await send("DELETE", "/v1/clusters?x=1")).headers.get("allow")).toBe("GET, HEAD, POST");
   expect((await send("POST", "/v1/clusters/a/endpoints/10.0.0.1:80", "{}", json)).headers.get("allow")).toBe(
-    "DELETE, GET, HEAD, PUT",
+    "DELETE, GET, HEAD, PATCH, PUT",
   );
 });
 
@@ -205,6 +205,7 @@ test("OpenAPI 3.1 describes every call, with bounds on every key of every body",
     "GET /v1/routes/{name}",
     "GET /v1/routes/{name}/status",
     "PATCH /v1/clusters/{name}/endpoints",
+    "PATCH /v1/clusters/{name}/endpoints/{endpoint}",
     "POST /v1/changes",
     "POST /v1/clusters",
     "POST /v1/listeners",
@@ -224,6 +225,54 @@ test("OpenAPI 3.1 describes every call, with bounds on every key of every body",
   );
   expect(unbounded).toEqual([]);
 });
+
+test("OpenAPI tells the headers of every call that writes, and preconditions where they are read", async () => {
+  interface Call {
+    readonly parameters?: readonly {
+      readonly in: string;
+      readonly name: string;
+      readonly schema: object;
+      readonly description?: string;
+    }[];
+  }
+  const { paths } = await it.api.get<{ paths: Record<string, Record<string, Call>> }>("/openapi.json");
+  const calls = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, { parameters = [] }]) => ({
+      name: `${method.toUpperCase()} ${path}`,
+      headers: parameters.filter((one) => one.in === "header"),
+    })),
+  );
+  const having = (header: string, of = calls) => of.filter(({ headers }) => headers.some(({ name }) => name === header));
+  const writes = calls.filter(({ name }) => !name.startsWith("GET "));
+  expect(writes.length).toBeGreaterThan(14);
+  for (const header of ["Idempotency-Key", "X-Chancery-Author", "X-Chancery-Reason"])
+    expect(having(header).map(({ name }) => name)).toEqual(writes.map(({ name }) => name));
+  // What a call says that it reads, it refuses when it is wrong; what it does not say, it refuses when it is there, or has none to read.
+  for (const { name } of writes) {
+    const [method = "", path = ""] = name.split(" ");
+    const url = path.replace("{name}", "h").replace("{endpoint}", "10.0.0.1:1").replace("{revision}", "1");
+    const body = method === "DELETE" ? undefined : bodyFor(method, path);
+    const answer = await it.api.call(method, url, body, { "if-match": "no tag" });
+    expect([name, answer.status, (answer.body as { header?: string }).header]).toEqual([name, 400, "If-Match"]);
+    const withTag = await it.api.call(method, url, body, { "if-match": '"1"' });
+    const isRead = having("If-Match").some((one) => one.name === name);
+    expect([name, (withTag.body as { code: string }).code === "invalid_header"]).toEqual([name, !isRead]);
+  }
+  const everything = calls.flatMap(({ headers }) => headers);
+  for (const { schema, description } of everything)
+    expect([schema, description]).toEqual([expect.objectContaining({ type: "string" }), expect.any(String)]);
+});
+
+/** A body that the schema of a write takes; whether its object is there does not matter. */
+function bodyFor(method: string, path: string): unknown {
+  if (path === "/v1/changes") return { changes: [{ op: "delete", kind: "cluster", name: "h" }] };
+  if (path.endsWith("/rollback")) return { scope: "revision" };
+  if (path.endsWith("/weights")) return { weights: { a: 1 } };
+  if (path.endsWith("/endpoints")) return method === "PATCH" ? { remove: ["10.0.0.1:1"] } : { endpoints: [] };
+  if (path.startsWith("/v1/listeners")) return { name: "h", protocol: "http", port: 1, gateways: ["edge"] };
+  if (path.startsWith("/v1/routes")) return { name: "h", protocol: "http", listeners: ["h"], backends: [{ cluster: "h" }] };
+  return path.endsWith("{endpoint}") ? { weight: 1 } : { name: "h" };
+}
 
 const bounds: Readonly<Record<string, readonly string[]>> = {
   integer: ["maximum", "enum"],

@@ -129,6 +129,25 @@ describe("--on-refusal rollback", () => {
   });
 });
 
+test("endpoint changes what it is told of one endpoint, and leaves the rest", async () => {
+  const asIs = { address: "10.0.0.7", port: 80, weight: 5, priority: 1 };
+  await under.api.put("/v1/clusters/e", { endpoints: [asIs] });
+  const off = await chancery("endpoint", "e/10.0.0.7:80", "--disable", "--wait");
+  expect(off).toMatchObject({
+    code: 0,
+    out: expect.stringMatching(
+      /^endpoint e\/10\.0\.0\.7:80: enabled=false \(revision \d+\)\n {2}edge: 10 of 10 Envoys have it\n$/,
+    ),
+  });
+  const path = "/v1/clusters/e/endpoints/10.0.0.7:80";
+  expect(await under.api.get(path)).toMatchObject({ ...asIs, enabled: false });
+  await chancery("endpoint", "e/10.0.0.7:80", "--enable", "--weight", "9");
+  expect(await under.api.get(path)).toMatchObject({ ...asIs, weight: 9, enabled: true });
+  for (const words of [[], ["--enable", "--disable"], ["--weight", "x"]])
+    expect((await chancery("endpoint", "e/10.0.0.7:80", ...words)).code).toBe(2);
+  expect((await chancery("endpoint", "e/10.0.0.8:80", "--enable")).code).toBe(1);
+});
+
 test("the help tells the options and the exit codes", async () => {
   const weights = await runCommand(["weights", "--help"]);
   expect(weights.out).toMatch(/--quorum <percent>[\s\S]*--on-refusal <what>/);

@@ -119,7 +119,11 @@ describe("before the commit", () => {
       }),
     }));
     const problem = await world.api.refused(422, "POST", "/v1/changes", { changes });
-    expect(problem).toMatchObject({ code: "refused_by_validation", object: { kind: "route", name: "many-41" } });
+    expect(problem).toMatchObject({
+      code: "refused_by_validation",
+      object: { kind: "route", name: "many-41" },
+      errors: [{ pointer: "/changes/41/object", code: "envoy_refuses", detail: expect.stringContaining("RE2 program size") }],
+    });
     expect((await world.api.call("GET", "/v1/routes/many-0")).status).toBe(404);
   });
 

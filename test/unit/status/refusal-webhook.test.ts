@@ -1,4 +1,5 @@
 // The webhook's promises: those who refuse one thing are told together, in order, again until it is taken, within its bounds.
+import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -6,6 +7,7 @@ import type { NewRefusal } from "../../../src/status/refusal-log.js";
 import { RefusalWebhook, type RefusalWebhookOptions } from "../../../src/status/refusal-webhook.js";
 import { createLogger } from "../../../src/telemetry/logger.js";
 import { createMetrics, type Metrics } from "../../../src/telemetry/metrics.js";
+import { refusedHosts } from "../../support/loopback-only.js";
 
 interface Post {
   readonly id: string;
@@ -17,6 +19,9 @@ interface Post {
 }
 
 let posts: Post[];
+/** Of each post: its signature, and its body as it came. */
+let signatures: (string | undefined)[];
+let raws: string[];
 let statuses: number[];
 let metrics: Metrics;
 let webhook: RefusalWebhook;
@@ -25,6 +30,9 @@ const server = createServer(async (request, response) => {
   let text = "";
   for await (const chunk of request) text += String(chunk);
   posts.push(JSON.parse(text));
+  raws.push(text);
+  const signature = request.headers["x-chancery-signature"];
+  signatures.push(typeof signature === "string" ? signature : undefined);
   response.writeHead(statuses.shift() ?? 200).end();
 });
 
@@ -53,6 +61,8 @@ function start(more: Partial<RefusalWebhookOptions> = {}): void {
 }
 beforeEach(async () => {
   posts = [];
+  signatures = [];
+  raws = [];
   statuses = [];
   metrics = createMetrics();
   if (!server.listening) await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -133,6 +143,41 @@ test("a link-local address is not called", async () => {
   start({ url: "http://169.254.169.254/latest/meta-data" });
   webhook.tell(refusal("edge-1", 7));
   await expect.poll(() => outcome("rejected")).toBe("1");
+  expect(refusedHosts).toEqual([]);
+});
+
+/** As docs/operations.md has it for receivers; `body` are the bytes as they came. */
+function isFromChancery(header: string | undefined, body: string, secret: string, now = Date.now()): boolean {
+  const [, t, v1] = /^t=(\d{1,12}),v1=([0-9a-f]{64})$/.exec(header ?? "") ?? [];
+  if (v1 === undefined || Math.abs(now / 1000 - Number(t)) > 300) return false;
+  const expected = createHmac("sha256", secret).update(`${t}.`).update(body).digest();
+  return timingSafeEqual(Buffer.from(v1, "hex"), expected);
+}
+
+test("with a secret each try is signed anew, over the body and the time; nobody else's, and nothing old or changed, verifies", async () => {
+  const secret = "a secret of 16 or more";
+  let now = Date.parse("2026-01-01T00:00:00Z");
+  statuses = [500, 204];
+  start({ secret, clock: { ...clock, now: () => (now += 1_000) } });
+  webhook.tell(refusal("edge-1", 7));
+  await expect.poll(() => outcome("delivered")).toBe("1");
+  const [first, second] = posts;
+  expect(signatures).toHaveLength(2);
+  for (const [at, raw] of raws.entries()) expect(isFromChancery(signatures[at], raw, secret, now)).toBe(true);
+  expect(signatures[0]).not.toBe(signatures[1]);
+  expect(second).toEqual(first);
+  const [header, raw = ""] = [signatures[1], raws[1]];
+  expect(isFromChancery(header, raw.replace("edge-1", "edge-2"), secret, now)).toBe(false);
+  expect(isFromChancery(header, raw, "another secret", now)).toBe(false);
+  expect(isFromChancery(header, raw, secret, now + 301_000)).toBe(false);
+  const renewed = header?.replace(/t=\d+/, `t=${Math.floor(now / 1000) + 200}`);
+  expect(isFromChancery(renewed, raw, secret, now)).toBe(false);
+});
+
+test("without a secret nothing is signed", async () => {
+  webhook.tell(refusal("edge-1", 7));
+  await expect.poll(() => posts.length).toBe(1);
+  expect(signatures).toEqual([undefined]);
 });
 
 test("closing ends a back-off and forgets what waits", async () => {

@@ -4,10 +4,10 @@ import type { Kind } from "../../../src/model/revision.js";
 import { guardFaults, isSingleRemoval } from "../../../src/store/guards.js";
 import type { RowChange } from "../../../src/store/write-tx.js";
 
-const there = { spec: true };
+const there = { enabled: true };
 const gone = (kind: Kind, name: string): RowChange => ({ kind, name, before: there, after: undefined, revision: 1 });
 const made = (kind: Kind, name: string): RowChange => ({ kind, name, before: undefined, after: there, revision: 0 });
-const many = (change: typeof gone, kind: Kind, count: number, prefix = kind): RowChange[] =>
+const many = (change: typeof gone, kind: Kind, count: number, prefix: string = kind): RowChange[] =>
   Array.from({ length: count }, (_, at) => change(kind, `${prefix}${kind === "endpoint" ? "/" : "-"}${at}`));
 
 const counts = (more: Partial<Record<Kind, number>> = {}, endpoints: Readonly<Record<string, number>> = {}) => ({
@@ -38,6 +38,48 @@ describe("shrink", () => {
     const changes = many(gone, "endpoint", 6, "endpoint");
     expect(guards(changes, counts({}, { endpoint: 10 }))).toEqual(["shrink endpoint endpoint"]);
     expect(guards(changes, counts({}, { endpoint: 20 }))).toEqual([]);
+  });
+});
+
+describe("a cluster's endpoints are judged by how many are left to serve", () => {
+  const blue = many(gone, "endpoint", 10, "a");
+  const green = (count: number) => many(made, "endpoint", count, "a").map((one) => ({ ...one, name: `${one.name}-new` }));
+  const of = (changes: readonly RowChange[], before = 10, all = 10) => guards(changes, counts({ endpoint: all }, { a: before }));
+
+  test.each([
+    ["as many, or more, in their place", [...blue, ...green(10)], []],
+    ["more", [...blue, ...green(11)], []],
+    ["30 % less exactly", [...blue, ...green(7)], []],
+    ["4 less", many(gone, "endpoint", 4, "a"), []],
+    ["half of them", [...blue, ...green(5)], ["shrink endpoint", "shrink endpoint a"]],
+    ["none", blue, ["emptied endpoint", "emptied endpoint a"]],
+  ] as const)("%s in their place", (_, changes, expected) => {
+    expect(of(changes)).toEqual(expected);
+  });
+
+  test("disabled ones in their place serve nobody", () => {
+    const changes = [...blue, ...green(10).map((one) => ({ ...one, after: { enabled: false } }))];
+    expect(of(changes)).toEqual(["emptied endpoint a"]);
+  });
+
+  test("disabling is as good as removing, one alone apart", () => {
+    const off = (count: number) => many(gone, "endpoint", count, "a").map((one) => ({ ...one, after: { enabled: false } }));
+    expect(of(off(10))).toEqual(["emptied endpoint a"]);
+    expect(of(off(5))).toEqual(["shrink endpoint a"]);
+    expect(of(off(4))).toEqual([]);
+    expect(of(off(2), 2, 2)).toEqual(["emptied endpoint a"]);
+    expect(of(off(1), 1, 1)).toEqual([]);
+  });
+
+  test("disabled ones that go are no loss", () => {
+    const idle = blue.map((one) => ({ ...one, before: { enabled: false } }));
+    expect(guards(idle, counts({ endpoint: 20 }))).toEqual([]);
+    expect(guards(idle, counts({ endpoint: 10 }))).toEqual(["emptied endpoint"]); // Of the whole kind, nothing would be left.
+  });
+
+  test("the endpoints of another cluster are no replacement", () => {
+    const elsewhere = many(made, "endpoint", 10, "b");
+    expect(of([...blue, ...elsewhere])).toEqual(["emptied endpoint a"]);
   });
 });
 

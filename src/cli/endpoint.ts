@@ -1,0 +1,46 @@
+// `chancery endpoint`: one endpoint's weight, priority and whether it is enabled, without touching the rest of it. In: its name and what
+// to change. Out: one write. Called by commands.ts.
+import type { ApiAccess } from "./api-client.js";
+import { CommandError, exitCodes } from "./exit-codes.js";
+import { objectPath } from "./kinds.js";
+import { callAndWait, report, type Wait } from "./outcome.js";
+
+/** As the flags come. */
+export interface EndpointFlags {
+  readonly enable: boolean;
+  readonly disable: boolean;
+  readonly weight?: string;
+  readonly priority?: string;
+}
+
+function toNumber(given: string | undefined, what: string): number | undefined {
+  if (given === undefined) return undefined;
+  if (/^\d{1,9}$/.test(given)) return Number(given);
+  throw new CommandError(exitCodes.usage, `A ${what} is a whole number; got ${JSON.stringify(given)}.`);
+}
+
+/** @throws CommandError (usage) for nothing to change, or for both ways */
+export function toEndpointPatch({ enable, disable, weight, priority }: EndpointFlags): Readonly<Record<string, unknown>> {
+  if (enable && disable) throw new CommandError(exitCodes.usage, "--enable and --disable contradict each other.");
+  const patch = {
+    ...(enable || disable ? { enabled: enable } : {}),
+    ...(weight === undefined ? {} : { weight: toNumber(weight, "weight") }),
+    ...(priority === undefined ? {} : { priority: toNumber(priority, "priority") }),
+  };
+  if (Object.keys(patch).length > 0) return patch;
+  throw new CommandError(exitCodes.usage, "Say what to change: --enable, --disable, --weight or --priority.");
+}
+
+/** @throws CommandError when refused, or not confirmed in time */
+export async function changeEndpoint(
+  access: ApiAccess,
+  name: string,
+  flags: EndpointFlags,
+  wait: Wait,
+  print: (line: string) => void,
+): Promise<void> {
+  const body = toEndpointPatch(flags);
+  const answer = await callAndWait(access, { method: "PATCH", path: objectPath("endpoint", name), body }, wait);
+  const changes = Object.entries(body).map(([field, value]) => `${field}=${value}`);
+  report(print, `endpoint ${name}: ${changes.join(" ")}`, answer);
+}
