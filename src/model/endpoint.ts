@@ -1,4 +1,5 @@
 // One address of a cluster. Endpoints are rows of their own: they are the hot path. Pure.
+import type { DrainMark } from "./drain.js";
 
 export interface Endpoint {
   readonly cluster: string;
@@ -14,6 +15,13 @@ export interface Endpoint {
   readonly priority: number;
   /** false: no new requests or connections (DRAINING in EDS), existing ones go on. */
   readonly enabled: boolean;
+  /** It is being drained. Set and taken away by drains only: an ordinary write keeps it as it is. */
+  readonly drain?: DrainMark;
+}
+
+/** Whether new requests and connections may go to it, as far as the configuration says. */
+export function takesNew(endpoint: Endpoint): boolean {
+  return endpoint.enabled && endpoint.drain === undefined;
 }
 
 /** The endpoint's key within its cluster: `10.0.0.7:8080` or `[fd00::7]:8080`. */

@@ -31,5 +31,6 @@ export function fromEndpointRow({ spec }: Pick<EndpointRow, "spec">): Endpoint {
     zone: spec.zone,
     priority: spec.priority,
     enabled: spec.enabled,
+    ...(spec.drain ? { drain: spec.drain } : {}),
   };
 }

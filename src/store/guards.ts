@@ -8,8 +8,11 @@ import { type CountColumns, fromCountColumns, type ObjectCounts } from "./revisi
 import type { Transaction } from "./transaction.js";
 import type { RowChange } from "./write-tx.js";
 
-/** emptied: none of a kind would be left. shrink: too much of a kind, or of one cluster's endpoints, would be gone. size: too many. */
-export type Guard = "emptied" | "shrink" | "size";
+/**
+ * emptied: none of a kind would be left. shrink: too much of a kind, or of one cluster's endpoints, would be gone. size: too many.
+ * drain: what is being drained would go (drain-guard.ts). last-endpoint: a drain would leave a cluster without any (api/drain-start.ts).
+ */
+export type Guard = "emptied" | "shrink" | "size" | "drain" | "last-endpoint";
 
 /** Fewer than so many gone are never too many. */
 const minGone = 5;
@@ -20,7 +23,7 @@ export const maxObjects: ObjectCounts = { cluster: 50_000, endpoint: 500_000, li
 
 /** One guard that says no, with its figures. */
 export interface GuardFault {
-  readonly guard: Guard;
+  readonly guard: Extract<Guard, "emptied" | "shrink" | "size">;
   readonly kind: Kind;
   /** Of endpoints that would be gone from one cluster. */
   readonly cluster?: string;

@@ -6,6 +6,7 @@ import type { Author } from "../model/revision.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { loadState } from "./desired-state.js";
+import { createDrainStore, type DrainStore } from "./drain-store.js";
 import { createHistory, type HistoryReads } from "./history.js";
 import { createReads, type StoreReads } from "./object-reads.js";
 import { createObserver, observeReads, observeStatus, watchPools } from "./observed.js";
@@ -22,6 +23,9 @@ export type { AuditAnswer, BreakKind, ChainBreak, ChainMark } from "./audit.js";
 export { firstMark } from "./audit.js";
 export { StateMismatch } from "./desired-state.js";
 export type { DifferencePage, Span } from "./differences.js";
+export type { DrainNode, DrainRecord, JoinedDrain, LoadVerdict } from "./drain-row.js";
+export type { DrainAck, DrainLoad, DrainPage, DrainStore, WatchedDrain } from "./drain-store.js";
+export type { DrainEnd, DrainTx, EndpointFilter, NewDrain } from "./drain-tx.js";
 export type { Guard, GuardFault } from "./guards.js";
 export type { HistoryReads, RevisionFilter, RevisionList, RevisionPage, RevisionsAfter } from "./history.js";
 export type { ListFilter, ListPage, Page, StoreReads } from "./object-reads.js";
@@ -34,6 +38,9 @@ export type { PutOutcome, WriteTx } from "./write-tx.js";
 
 /** A full load reads every table in one go; longer than this it is given up. */
 const loadTimeoutMs = 60_000;
+/** Connections for the steps of drains, and their limit: short, as a drain that a hanging replica holds is late for that long. */
+const jobsPoolSize = 2;
+const maxJobQueryTimeoutMs = 1_500;
 /** An orderly stop does not wait longer for statements under way. */
 const closeTimeoutMs = 5_000;
 
@@ -73,6 +80,7 @@ export interface Store {
   /** Called when a replica may have saved sync. */
   onSyncHint(callback: () => void): () => void;
   readonly status: StatusStore;
+  readonly drains: DrainStore;
   close(): Promise<void>;
 }
 
@@ -82,6 +90,8 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   const api = createPool({ ...options, name: "api", size: options.apiPoolSize });
   const feed = createPool({ ...options, name: "feed", size: options.feedPoolSize });
   const load = createPool({ ...options, name: "load", size: 1, queryTimeoutMs: loadTimeoutMs });
+  const jobsQueryTimeoutMs = Math.min(queryTimeoutMs, maxJobQueryTimeoutMs);
+  const jobs = createPool({ ...options, name: "jobs", size: jobsPoolSize, queryTimeoutMs: jobsQueryTimeoutMs });
   const hinted: Readonly<Record<Channel, Set<() => void>>> = { revision: new Set(), sync: new Set() };
   const onHint = (channel: Channel): void => {
     metrics.count("feed_hints_total", { channel });
@@ -94,7 +104,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     return () => hinted[channel].delete(entry);
   };
   const observe = createObserver(metrics);
-  const stopWatching = watchPools({ api, feed, load }, metrics);
+  const stopWatching = watchPools({ api, feed, load, jobs }, metrics);
   const loadAll = (): Promise<StateRows> =>
     loadState(load, loadTimeoutMs).catch((error: unknown) => {
       throw toAppError(error);
@@ -110,9 +120,15 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     onRevisionHint: (callback) => subscribe("revision", callback),
     onSyncHint: (callback) => subscribe("sync", callback),
     status: observeStatus(createStatusStore(feed, notify), observe),
+    drains: createDrainStore({
+      api,
+      feed,
+      jobs: { pool: jobs, queryTimeoutMs: jobsQueryTimeoutMs, notify, log, metrics },
+      observe,
+    }),
     async close() {
       stopWatching();
-      const closed = Promise.all([hints?.close(), api.end(), feed.end(), load.end()]);
+      const closed = Promise.all([hints?.close(), api.end(), feed.end(), load.end(), jobs.end()]);
       const timer = new Promise<"late">((done) => setTimeout(done, closeTimeoutMs, "late").unref());
       if ((await Promise.race([closed, timer])) === "late")
         log.warn({}, "the database did not let go of its connections in time");

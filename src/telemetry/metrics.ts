@@ -158,6 +158,25 @@ export const metricTable = {
     labels: ["outcome"],
     help: "Refused writes that were asked to be undone (restored, left).",
   },
+  drains_open: { kind: "gauge", labels: ["state"], help: "Drains that have not ended, by state (draining, closing); of the whole fleet." },
+  drain_in_flight: {
+    kind: "gauge",
+    labels: [],
+    help: "Requests and connections that open drains wait for, unattributed ones included; of the whole fleet.",
+  },
+  drains_ended_total: {
+    kind: "counter",
+    labels: ["safe"],
+    help: "Drains that this replica brought to their end, by whether it was safe to stop then (true, false).",
+  },
+  drain_seconds: {
+    kind: "histogram",
+    labels: ["safe"],
+    help: "How long drains took, from their request to their end.",
+    buckets: patient,
+  },
+  drain_left_open_total: { kind: "counter", labels: [], help: "Requests and connections left open at the end of drains." },
+  drain_step_failures_total: { kind: "counter", labels: [], help: "Steps of drains that failed, and are tried again." },
   webhook_deliveries_total: {
     kind: "counter",
     labels: ["outcome"],

@@ -1,7 +1,7 @@
 // Endpoints → envoy.config.endpoint.v3.ClusterLoadAssignment. Pure. Called by resources.ts.
 // EDS is where everything belongs that changes while connections are open: addresses, weights, draining, the split of L4 routes.
 import type { Cluster } from "../model/cluster.js";
-import type { Endpoint } from "../model/endpoint.js";
+import { type Endpoint, takesNew } from "../model/endpoint.js";
 import type { Backend, TcpRoute, UdpRoute } from "../model/route.js";
 import type { ClusterLoadAssignmentProto, LbEndpointProto, LocalityLbEndpointsProto } from "../proto/messages.js";
 import { checkPort } from "./health-check.js";
@@ -60,14 +60,14 @@ function toLbEndpoints(endpoints: readonly Endpoint[], port: number | undefined)
       address: { socket_address: { address: endpoint.address, port_value: endpoint.port } },
       ...(port === undefined ? {} : { health_check_config: { port_value: port } }),
     },
-    ...(endpoint.enabled ? {} : { health_status: "DRAINING" }),
+    ...(takesNew(endpoint) ? {} : { health_status: "DRAINING" }),
     load_balancing_weight: { value: endpoint.weight },
   }));
 }
 
 /** When none is enabled, the weight that they would have: it must be at least 1. */
 function enabledWeight(endpoints: readonly Endpoint[]): number {
-  const enabled = endpoints.filter((endpoint) => endpoint.enabled);
+  const enabled = endpoints.filter(takesNew);
   return (enabled.length > 0 ? enabled : endpoints).reduce((sum, endpoint) => sum + endpoint.weight, 0);
 }
 
