@@ -33,7 +33,9 @@ create table drains (
   constraint drains_end_in_an_end_state check ((ended_at is not null) = (state in ('removed', 'disabled', 'cancelled')))
 );
 create index drains_open on drains (ordinal) where ended_at is null;
-create index drains_by_endpoint on drains using gin (endpoints jsonb_path_ops);
+create index drains_ended on drains (ended_at) where ended_at is not null;
+-- How an endpoint went last, also when it is not known of which cluster it was.
+create index changes_removing_endpoints on changes (revision) where kind = 'endpoint' and after is null;
 
 -- One Envoy's part of a drain, in three pieces, because its streams of configuration, of load reports and of metrics may each end at
 -- another replica.

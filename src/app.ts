@@ -4,6 +4,7 @@
 //   stop:  not ready → waits end → streams end (Envoys go to other replicas) → API → status → feed → database.
 import { type ApiServer, createApi } from "./api/server.js";
 import type { Config } from "./config.js";
+import { DrainJobs } from "./drain/drain-jobs.js";
 import { objectsOfResource } from "./plan/object-resources.js";
 import { Planner } from "./plan/plan.js";
 import { Validator } from "./plan/validate.js";
@@ -35,6 +36,7 @@ interface Rooms {
   readonly api: ApiServer;
   readonly validator: Validator;
   readonly webhook: RefusalWebhook | undefined;
+  readonly drainJobs: DrainJobs;
 }
 
 function createWebhook(config: Config, store: Store, log: Logger, metrics: Metrics): RefusalWebhook | undefined {
@@ -140,6 +142,7 @@ class ControlPlane implements App {
     await validating;
     this.#abort.signal.throwIfAborted();
     const { host, port } = this.config.xds.address;
+    this.rooms.drainJobs.start();
     const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
     this.#serving = !this.#abort.signal.aborted;
     this.log.info({ host, port: xdsPort, revision: follower.snapshots.revision }, "ready: Envoys may connect");
@@ -157,7 +160,7 @@ class ControlPlane implements App {
   }
 
   async #stop(): Promise<void> {
-    const { api, fleet, follower, store, validator, webhook, xds } = this.rooms;
+    const { api, drainJobs, fleet, follower, store, validator, webhook, xds } = this.rooms;
     const { shutdownDelayMs, shutdownGraceMs } = this.config.process;
     const wasServing = this.#serving;
     this.#serving = false;
@@ -168,6 +171,7 @@ class ControlPlane implements App {
     validator.close();
     await xds.close(shutdownGraceMs);
     await api.close();
+    await drainJobs.stop();
     await fleet.close();
     await webhook?.close();
     await follower.close();
@@ -203,17 +207,20 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     waitingFor: waitingFor(app, follower),
     validation: validator.state,
   });
+  const drainJobs = new DrainJobs({ store, log: log.child({ room: "drain" }), metrics });
   const api = await createApi({
     store,
     fleet,
     planner: new Planner({ snapshots: follower.snapshots, fleet, validator }),
     validator,
+    onDrain: () => drainJobs.wake(),
     ready,
     metrics,
     log,
     limits: { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs },
   });
-  const app = new ControlPlane(config, log, { store, follower, fleet, xds, api, validator, webhook }, watchProcess(metrics));
+  const rooms = { store, follower, fleet, xds, api, validator, webhook, drainJobs };
+  const app = new ControlPlane(config, log, rooms, watchProcess(metrics));
   return app;
 }
 

@@ -7,7 +7,7 @@ import { AppError } from "../errors.js";
 import type { WriteChoices } from "../store/store.js";
 
 /** Guards that a caller may let a write pass; recorded with the revision. */
-export const overrides = ["emptied", "shrink", "size"] as const;
+export const overrides = ["emptied", "shrink", "size", "drain", "last-endpoint"] as const;
 export type Override = (typeof overrides)[number];
 
 /** `acked`, or `acked:90%`. */
@@ -31,7 +31,7 @@ export const onRefusalField = Type.Unsafe<"keep" | "rollback">({
 });
 const oneOverride = `(${overrides.join("|")})`;
 export const overrideField = Type.String({
-  pattern: `^${oneOverride}(,${oneOverride}){0,2}$`,
+  pattern: `^${oneOverride}(,${oneOverride}){0,${overrides.length - 1}}$`,
   description: `Guards that are to let this write pass: ${overrides.join(", ")}, with commas between them. Recorded with the revision.`,
 });
 

@@ -86,6 +86,8 @@ export interface BodyChoices {
   readonly baseRevision?: Revision | undefined;
   /** Recorded where the caller gives no reason. */
   readonly reason?: string | undefined;
+  /** The drain whose end this is. */
+  readonly drain?: string | undefined;
 }
 
 interface ReplyHead {
@@ -131,12 +133,12 @@ export class Writes {
     request: MutatingRequest,
     reply: ReplyHead,
     work: (tx: WriteTx) => Promise<Outcome>,
-    { override, baseRevision, reason }: BodyChoices = {},
+    { override, baseRevision, reason, drain }: BodyChoices = {},
   ): Promise<MutationAnswer | Plan> {
     const given = readAuthor(request.headers, request.id);
     const author = { ...given, reason: given.reason ?? reason };
     const { query } = request;
-    const choices = { overrides: overridesOf(query.override, override), baseRevision };
+    const choices = { overrides: overridesOf(query.override, override), baseRevision, drain };
     if (query.dryRun === "true") return this.#plan(author, work, choices);
     const write = () => this.#write(request, author, reply, work, { ...choices, idempotency: idempotencyOf(request) });
     if (query.wait === undefined) {

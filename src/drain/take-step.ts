@@ -23,7 +23,10 @@ export async function takeStep(store: Pick<Store, "drains">, id: string, due: St
 }
 
 /** Its own endpoints that are still there and still its own, their clusters and themselves locked. */
-async function holdEndpoints(tx: WriteTx, drain: DrainRecord): Promise<{ readonly own: readonly string[]; readonly lost: number }> {
+async function holdEndpoints(
+  tx: WriteTx,
+  drain: DrainRecord,
+): Promise<{ readonly own: readonly string[]; readonly lost: number }> {
   const owned = drain.endpoints.filter(({ joins }) => joins === undefined);
   await tx.getAll("cluster", [...new Set(owned.map(({ cluster }) => cluster))].sort());
   const names = owned.map(({ cluster, endpoint }) => `${cluster}/${endpoint}`).sort();

@@ -10,6 +10,7 @@ export interface DrainGuarantee {
 }
 
 export function guaranteeOf(cluster: Cluster, _routes: readonly Route[], _timeoutMs?: number): DrainGuarantee {
-  if (cluster.protocol === "udp") return { kind: "none-needed", closesWithinMs: 0, because: "a UDP session moves at its next datagram" };
+  if (cluster.protocol === "udp")
+    return { kind: "none-needed", closesWithinMs: 0, because: "a UDP session moves at its next datagram" };
   return { kind: "left-open", closesWithinMs: undefined, because: "nothing closes it" };
 }

@@ -3,8 +3,8 @@
 // is cut off by the database while there is time left for another replica. Called by drain/ and api/ through store.ts.
 import type pg from "pg";
 import type { Author, Revision } from "../model/revision.js";
-import type { Observe } from "./observed.js";
 import { type DrainColumns, type DrainRecord, drainQuery, fromDrainColumns, type LoadVerdict } from "./drain-row.js";
+import type { Observe } from "./observed.js";
 import { read } from "./pool.js";
 import { type WriteOptions, type Written, write } from "./write.js";
 import type { WriteTx } from "./write-tx.js";
@@ -82,7 +82,9 @@ export interface DrainStore {
   /** Not older than 10 s. */
   gauges(drains: readonly string[]): Promise<readonly SampledGauges[]>;
   /** When the nodes of drains acked, on the database's clock, for the replica that has only their reports. */
-  acks(drains: readonly string[]): Promise<readonly { readonly drain: string; readonly node: string; readonly ackedAgoMs: number }[]>;
+  acks(
+    drains: readonly string[],
+  ): Promise<readonly { readonly drain: string; readonly node: string; readonly ackedAgoMs: number }[]>;
 }
 
 /** Where it reads and writes. */

@@ -38,16 +38,22 @@ export interface EndpointFilter {
   readonly region?: string | undefined;
 }
 
+/** How an endpoint went. */
+export interface Removal {
+  readonly revision: Revision;
+  readonly agoMs: number;
+  /** The drain that took it; undefined: it was removed in another way. */
+  readonly drain: DrainRecord | undefined;
+}
+
 /** What a write may do with drains. A drain's own row is locked before clusters and endpoints. */
 export interface DrainTx {
   /** Names of endpoints, sorted; not locked. At most `limit`. */
   endpointsWith(filter: EndpointFilter, limit: number): Promise<readonly string[]>;
   /** Gateways whose listeners reach one of the clusters, sorted. */
   gatewaysOf(clusters: readonly string[]): Promise<readonly string[]>;
-  /** The newest drain that had the address, in this cluster or in any. */
-  lastOf(endpoint: string, cluster: string | undefined): Promise<DrainRecord | undefined>;
-  /** The revision in which an endpoint of this address went, the newest; undefined: none ever did. */
-  removedIn(endpoint: string, cluster: string | undefined): Promise<Revision | undefined>;
+  /** How an endpoint of this address went last, from this cluster or from any; undefined: none ever did. */
+  lastRemoval(endpoint: string, cluster: string | undefined): Promise<Removal | undefined>;
   start(drain: NewDrain): Promise<void>;
   read(id: string): Promise<DrainRecord | undefined>;
   /** Locked; waits for whoever has it. */
@@ -63,9 +69,6 @@ export interface DrainTx {
 /** Ended drains are kept for so long, and each end takes a few that are older. */
 const retention = "30 days";
 const cleanUpStep = 20;
-
-const byAddress = (cluster: string | undefined, endpoint: string): string =>
-  JSON.stringify([cluster === undefined ? { endpoint } : { cluster, endpoint }]);
 
 /** `revisionId`: of the revision that the transaction is going to make. */
 export function createDrainTx(transaction: Transaction, revisionId: string): DrainTx {
@@ -104,7 +107,7 @@ export function createDrainTx(transaction: Transaction, revisionId: string): Dra
   };
 }
 
-type Looks = Pick<DrainTx, "endpointsWith" | "gatewaysOf" | "lastOf" | "removedIn">;
+type Looks = Pick<DrainTx, "endpointsWith" | "gatewaysOf" | "lastRemoval">;
 
 function createLooks(
   transaction: Transaction,
@@ -132,15 +135,20 @@ function createLooks(
       );
       return rows.map(({ gateway }) => gateway);
     },
-    lastOf: (endpoint, cluster) =>
-      one("drains.endpoints @> $1::jsonb order by drains.ordinal desc limit 1", [byAddress(cluster, endpoint)]),
-    async removedIn(endpoint, cluster) {
-      const [row] = await transaction.query<{ revision: Revision | null }>(
-        `select max(revision) as revision from changes where space = $1 and kind = 'endpoint' and after is null
-            and ($2::text is null and right(name, length($3) + 1) = '/' || $3 or name = $2 || '/' || $3)`,
+    async lastRemoval(endpoint, cluster) {
+      const [row] = await transaction.query<{ revision: Revision; author: string; ago_ms: number }>(
+        `select changes.revision, revisions.author, (extract(epoch from clock_timestamp() - revisions.at) * 1000)::float8 as ago_ms
+           from changes join revisions using (revision)
+          where space = $1 and kind = 'endpoint' and after is null
+            and ($2::text is null and right(name, length($3) + 1) = '/' || $3 or name = $2 || '/' || $3)
+          order by changes.revision desc limit 1`,
         [space, cluster, endpoint],
       );
-      return row?.revision ?? undefined;
+      if (!row) return undefined;
+      // The history tells who took it. A person may call himself so: then there is no such drain.
+      const id = /^drain (.+)$/.exec(row.author)?.[1];
+      const drain = id === undefined ? undefined : await one("drains.id = $1", [id]);
+      return { revision: row.revision, agoMs: row.ago_ms, drain };
     },
   };
 }

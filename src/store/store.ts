@@ -25,7 +25,7 @@ export { StateMismatch } from "./desired-state.js";
 export type { DifferencePage, Span } from "./differences.js";
 export type { DrainNode, DrainRecord, JoinedDrain, LoadVerdict } from "./drain-row.js";
 export type { DrainAck, DrainLoad, DrainPage, DrainStore, WatchedDrain } from "./drain-store.js";
-export type { DrainEnd, DrainTx, EndpointFilter, NewDrain } from "./drain-tx.js";
+export type { DrainEnd, DrainTx, EndpointFilter, NewDrain, Removal } from "./drain-tx.js";
 export type { Guard, GuardFault } from "./guards.js";
 export type { HistoryReads, RevisionFilter, RevisionList, RevisionPage, RevisionsAfter } from "./history.js";
 export type { ListFilter, ListPage, Page, StoreReads } from "./object-reads.js";

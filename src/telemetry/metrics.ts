@@ -158,7 +158,11 @@ export const metricTable = {
     labels: ["outcome"],
     help: "Refused writes that were asked to be undone (restored, left).",
   },
-  drains_open: { kind: "gauge", labels: ["state"], help: "Drains that have not ended, by state (draining, closing); of the whole fleet." },
+  drains_open: {
+    kind: "gauge",
+    labels: ["state"],
+    help: "Drains that have not ended, by state (draining, closing); of the whole fleet.",
+  },
   drain_in_flight: {
     kind: "gauge",
     labels: [],
