@@ -68,8 +68,12 @@ export function nextStep(drain: DrainRecord): Step {
 }
 
 /** Where listeners reach the clusters and no Envoy has been seen, one may be on its way back to a control plane that has just started. */
+function isTooEarlyForNone({ ageMs, gateways, nodes }: DrainRecord): boolean {
+  return nodes.length === 0 && gateways.length > 0 && ageMs < goneAfterMs;
+}
+
 function isEveryNodeDone(drain: DrainRecord, { names }: Tally): boolean {
-  if (drain.nodes.length === 0 && drain.gateways.length > 0) return drain.ageMs >= goneAfterMs;
+  if (isTooEarlyForNone(drain)) return false;
   return names.unacked.length + names.silent.length + names.settling.length + names["in-flight"].length === 0;
 }
 
@@ -96,12 +100,13 @@ function ending(drain: DrainRecord, seen: Tally, isDone: boolean): Step {
 }
 
 /** Every Envoy sends nothing new, and what was there has been closed, or is bounded by its time. A silent Envoy's too. */
-function isClosed({ endpoints }: DrainRecord, { names, inFlight, unattributed }: Tally): boolean {
+function isClosed(drain: DrainRecord, { names, inFlight, unattributed }: Tally): boolean {
   return (
+    !isTooEarlyForNone(drain) &&
     names.unacked.length === 0 &&
     names["in-flight"].length === 0 &&
     inFlight + unattributed === 0 &&
-    endpoints.every(({ guarantee }) => guarantee.kind !== "left-open")
+    drain.endpoints.every(({ guarantee }) => guarantee.kind !== "left-open")
   );
 }
 

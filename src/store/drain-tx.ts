@@ -88,9 +88,9 @@ export function createDrainTx(transaction: Transaction, revisionId: string): Dra
     claim: (id) => locked(id, "and ended_at is null for update skip locked"),
     async close(id, withinMs) {
       await transaction.query(
-        `update drains set state = 'closing', closing_until = clock_timestamp() + $2 * interval '1 millisecond'
+        `update drains set state = 'closing', closing_until = clock_timestamp() + $2::int * interval '1 millisecond'
           where id = $1 and state = 'draining'`,
-        [id, withinMs],
+        [id, Math.ceil(withinMs)],
       );
     },
     async end(id, { state, safeToStop, leftOpen, outcome }) {
@@ -166,8 +166,8 @@ async function start(transaction: Transaction, revisionId: string, drain: NewDra
   await transaction.query(
     `insert into drains (id, author, request_id, reason, state, afterwards, timeout_ms, revision_id, joined_at, endpoints, gateways,
                          deadline, ended_at, safe_to_stop, left_open, outcome)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp() + $7 * interval '1 millisecond',
-             case when $12 then clock_timestamp() end, $13, $14, $15)`,
+     values ($1, $2, $3, $4, $5, $6, $7::int, $8, $9, $10, $11, clock_timestamp() + $7::int * interval '1 millisecond',
+             case when $12::boolean then clock_timestamp() end, $13, $14, $15)`,
     [
       id,
       by.author,

@@ -138,7 +138,7 @@ export class ObjectWrites implements WriteTx {
   }
 
   async insert<K extends Kind>(kind: K, object: ObjectKinds[K]): Promise<void> {
-    const row = jsonRow(kind, object);
+    const row = keepDrain(kind, jsonRow(kind, object), undefined);
     await this.#lock(kind, [row.name]);
     if (this.#rows[kind].get(row.name)) throw new AppError("already_exists", { kind, name: row.name });
     await this.#write(kind, [row]);
@@ -341,11 +341,12 @@ function jsonRow<K extends Kind>(kind: K, object: ObjectKinds[K]): RowKinds[K] {
   return JSON.parse(JSON.stringify(objectTables[kind].toRow(object)));
 }
 
-/** Whoever writes an endpoint that is being drained changes nothing about that. */
+/** Whoever writes an endpoint changes nothing about whether it is being drained. */
 function keepDrain<K extends Kind>(kind: K, row: RowKinds[K], before: RowKinds[K] | undefined): RowKinds[K] {
-  const mark = kind === "endpoint" && before && "drain" in before.spec ? before.spec.drain : undefined;
-  if (mark === undefined) return row;
-  return { ...row, spec: { ...row.spec, drain: mark } };
+  if (kind !== "endpoint") return row;
+  const mark = before && "drain" in before.spec ? before.spec.drain : undefined;
+  const { drain: _, ...spec } = { drain: undefined, ...row.spec };
+  return { ...row, spec: mark === undefined ? spec : { ...spec, drain: mark } };
 }
 
 /** Whether two addresses of one port can't both be bound: the same one, or one of them is its family's wildcard. */
