@@ -6,6 +6,7 @@ import { applyDocuments } from "./apply.js";
 import { defineBootstrap } from "./bootstrap-command.js";
 import type { FileSet } from "./change.js";
 import { diffDocuments, type PlanOutput, planOutputs } from "./diff.js";
+import { type DrainTerminal, defineDrain, defineDrains, runDrain } from "./drain-command.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { readPaths } from "./files.js";
 import { get, nodes, type Output, outputs } from "./get.js";
@@ -24,8 +25,7 @@ import { addApiOptions, addWriteOptions, callAndWait, refusalLines, report, toAc
 import { setWeights, showWeights } from "./weights.js";
 
 /** Where a command prints and how it ends; tests give their own. */
-export interface Terminal {
-  out(text: string): void;
+export interface Terminal extends DrainTerminal {
   error(text: string): void;
   /** Does not return. */
   exit(code: number): never;
@@ -97,7 +97,7 @@ interface FileFlags {
   readonly override?: string[];
 }
 
-const guards = ["emptied", "shrink", "size"];
+const guards = ["emptied", "shrink", "size", "drain"];
 
 function addFileOptions(command: Command): Command {
   return command
@@ -236,9 +236,17 @@ function bootstrapCommand(terminal: Terminal): Command {
   return defineBootstrap(guarded(terminal, async (text: () => string) => terminal.out(text())));
 }
 
+function drainCommand(terminal: Terminal): Command {
+  return defineDrain(guarded(terminal, (words, flags) => runDrain(terminal, words, flags)));
+}
+
+function drainsCommand(terminal: Terminal): Command {
+  return defineDrains(terminal, (action) => guarded(terminal, action));
+}
+
 const exitCodesText = `
 Exit codes: 0 done; 1 refused, failed, or not confirmed in time; 2 wrong command line or file, nothing was sent;
-3 the control plane or its database is away.`;
+3 the control plane or its database is away; 4 a drain goes on, and it is not safe to stop yet.`;
 
 /** Adds the commands to the program, and makes usage errors of it and of them exit with 2. */
 export function registerCommands(program: Command, terminal: Terminal = standardTerminal): void {
@@ -248,6 +256,8 @@ export function registerCommands(program: Command, terminal: Terminal = standard
     diffCommand,
     deleteCommand,
     weightsCommand,
+    drainCommand,
+    drainsCommand,
     nodesCommand,
     revisionsCommand,
     rollbackCommand,

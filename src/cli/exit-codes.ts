@@ -10,6 +10,8 @@ export const exitCodes = {
   usage: 2,
   /** The control plane, or its database, can't be reached: the same command may work later. */
   away: 3,
+  /** What was begun goes on by itself, and is not at its end: it is not safe to stop yet. */
+  goesOn: 4,
 } as const;
 
 /** One of them. */
