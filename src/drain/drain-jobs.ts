@@ -97,7 +97,6 @@ export class DrainJobs {
         metrics.observe("drain_seconds", { safe: String(safeToStop) }, taken.drain.ageMs / 1_000);
       }
     } catch (error) {
-      metrics.count("drain_step_failures_total", {});
       log.warn({ ...failureFacts(error), drain: drain.id }, "a step of a drain failed; it is tried again");
     }
   }

@@ -180,7 +180,6 @@ export const metricTable = {
     buckets: patient,
   },
   drain_left_open_total: { kind: "counter", labels: [], help: "Requests and connections left open at the end of drains." },
-  drain_step_failures_total: { kind: "counter", labels: [], help: "Steps of drains that failed, and are tried again." },
   webhook_deliveries_total: {
     kind: "counter",
     labels: ["outcome"],
