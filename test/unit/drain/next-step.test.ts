@@ -1,6 +1,7 @@
 // What is next for a drain: never an end before the truth is known, always an end.
-// Mutants tried and caught: freshMs ignored; a node that is away counted as gone at once; silent counted as done; the deadline compared
-// with >=; a joined drain that is open not waited for; in flight not looked at when a guarantee holds; left-open ended as safe.
+// Mutants tried and caught: an old report believed; a node that is away counted as gone at once; silent or settling counted as done; the
+// deadline 5 s early; an open or unsafe joined drain not minded; in flight or unacked not minded once closed; left-open ended as safe;
+// no Envoy seen yet believed; acks that came late not added to what is bounded.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { beliefMs, nextStep, tally, verdictOf } from "../../../src/drain/next-step.js";
@@ -113,6 +114,11 @@ describe("before the deadline", () => {
 });
 
 describe("at the deadline", () => {
+  test("and not a moment before", () => {
+    expect(nextStep(drain([busy(1)], { deadlineInMs: 1 }))).toEqual(wait);
+    expect(nextStep(drain([busy(1)], { deadlineInMs: 0 }))).toMatchObject({ kind: "end", safeToStop: false });
+  });
+
   test("what nothing closes is left open and counted, and it is not safe", () => {
     const step = nextStep(drain([node("a"), busy(3, { unattributed: 2 })], late));
     expect(step).toMatchObject({ kind: "end", safeToStop: false, leftOpen: 5 });
