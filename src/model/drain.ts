@@ -1,12 +1,10 @@
 // A drain: endpoints on their way out, told truthfully when nothing uses them any more (DESIGN §9). Pure.
 // Called by: store (rows), drain (what is next), api (bodies).
 import type { DrainGuarantee } from "./drain-guarantee.js";
+import type { Endpoint } from "./endpoint.js";
 
 /** On an endpoint that is being drained. closing: what is left there is being closed. */
-export interface DrainMark {
-  readonly id: string;
-  readonly phase: "draining" | "closing";
-}
+export type DrainMark = NonNullable<Endpoint["drain"]>;
 
 /** draining and closing are open; the others are ends. */
 export type DrainState = "draining" | "closing" | "removed" | "disabled" | "cancelled";

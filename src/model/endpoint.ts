@@ -1,5 +1,4 @@
 // One address of a cluster. Endpoints are rows of their own: they are the hot path. Pure.
-import type { DrainMark } from "./drain.js";
 
 export interface Endpoint {
   readonly cluster: string;
@@ -15,8 +14,8 @@ export interface Endpoint {
   readonly priority: number;
   /** false: no new requests or connections (DRAINING in EDS), existing ones go on. */
   readonly enabled: boolean;
-  /** It is being drained. Set and taken away by drains only: an ordinary write keeps it as it is. */
-  readonly drain?: DrainMark;
+  /** The drain that has it: nothing new comes (DRAINING in EDS); `closing`: its deadline is over. Never set by bodies. */
+  readonly drain?: { readonly id: string; readonly phase: "draining" | "closing" };
 }
 
 /** Whether new requests and connections may go to it, as far as the configuration says. */

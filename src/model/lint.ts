@@ -1,7 +1,7 @@
 // Advice in answers: configurations that are valid and often not what was meant. Never blocks a write. Pure.
 // docs/errors.md describes every code. Called by api/ after the rules have passed.
 import { type Cluster, speaksHttp } from "./cluster.js";
-import { type Endpoint, takesNew } from "./endpoint.js";
+import type { Endpoint } from "./endpoint.js";
 import { mixesBackends } from "./references.js";
 import { type Backend, backendsOf, type HttpAction, type Route } from "./route.js";
 import { sameContent } from "./same.js";
@@ -60,7 +60,7 @@ export function clusterLint(cluster: Cluster): readonly Lint[] {
 
 /** For writes that know all endpoints of the cluster. */
 export function endpointsLint(endpoints: readonly Endpoint[], pointer: string): readonly Lint[] {
-  const enabled = endpoints.filter(takesNew).length;
+  const enabled = endpoints.filter((endpoint) => endpoint.enabled).length;
   if (enabled === 0)
     return [{ code: "no_endpoint", pointer, detail: "no endpoint is enabled: there is nowhere to send traffic" }];
   if (enabled === 1) return [{ code: "one_endpoint", pointer, detail: "one endpoint is enabled: when it goes, nothing is left" }];

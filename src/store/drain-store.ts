@@ -40,8 +40,10 @@ export interface DrainLoad extends DrainAck {
 
 /** What a node's newest metrics say of the clusters of a drain, where another replica has its load reports. */
 export interface DrainGauges extends DrainAck {
-  /** cluster resource name → requests, requests that wait for a connection, and the least of both together lately. */
-  readonly gauges: Readonly<Record<string, { readonly requests: number; readonly pending: number; readonly least: number }>>;
+  /** cluster resource name → requests, requests that wait for a connection, the least of both together lately, and their age when written. */
+  readonly gauges: Readonly<
+    Record<string, { readonly requests: number; readonly pending: number; readonly least: number; readonly agoMs?: number }>
+  >;
 }
 
 /** The same, read by the replica that has the load reports. */
