@@ -99,7 +99,7 @@ describe("what is in flight", () => {
     const { id } = await drain([slow]);
     const seen = await waitFor("they are seen", async () => {
       const now = await show(id);
-      return now.inFlight > 0 ? now : undefined;
+      return now.state === "in-flight" && now.inFlight > 0 ? now : undefined;
     });
     expect(seen).toMatchObject({ state: "in-flight", safeToStop: false });
     const done = await Promise.all(answers);
