@@ -45,6 +45,18 @@ export interface XdsLimits {
   readonly times: PushTimes;
 }
 
+/** Those that hold for streams of reports. */
+export type ReportLimits = Pick<
+  XdsLimits,
+  | "maxRequestBytes"
+  | "maxNames"
+  | "maxNodeIdLength"
+  | "maxNodeMetadataBytes"
+  | "requestsPerSecond"
+  | "requestBurst"
+  | "maxReportNodes"
+>;
+
 /** A limit that was met, by how much. */
 export interface LimitMet {
   readonly limit: LimitName;
@@ -61,7 +73,10 @@ export function limitMetBy(request: Request, limits: XdsLimits): LimitMet | unde
 }
 
 /** The first limit that a node breaks. */
-export function limitMetByNode(node: RequestNode | undefined, limits: XdsLimits): LimitMet | undefined {
+export function limitMetByNode(
+  node: RequestNode | undefined,
+  limits: Pick<XdsLimits, "maxNodeIdLength" | "maxNodeMetadataBytes">,
+): LimitMet | undefined {
   const measures: readonly LimitMet[] = [
     {
       limit: "xds_max_node_id_length",

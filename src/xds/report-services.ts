@@ -6,7 +6,7 @@ import { encode } from "../proto/encode.js";
 import type { Loads, Reporting } from "../status/loads.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
-import { type LimitMet, limitMetByNode, TokenBucket, type XdsLimits } from "./limits.js";
+import { type LimitMet, limitMetByNode, type ReportLimits, TokenBucket } from "./limits.js";
 import { readLoadStatsRequest } from "./load-report.js";
 import { readMetricsMessage } from "./metrics-message.js";
 import type { RequestNode } from "./request.js";
@@ -14,7 +14,7 @@ import type { RequestNode } from "./request.js";
 /** What report streams need of the server. */
 export interface ReportContext {
   readonly loads: Loads;
-  readonly limits: XdsLimits;
+  readonly limits: ReportLimits;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly now: () => number;
