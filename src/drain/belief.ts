@@ -44,7 +44,8 @@ export function believe(
   const inFlight = newest.reduce((sum, report) => sum + (report ? seenIn(report, endpoints) : 0), 0);
   const leftOvers = [...steadySinces(endpoints)].map(([resource, since]) => load.leftOver(resource, since));
   const unattributed = leftOvers.reduce<number>((sum, leftOver) => sum + (leftOver ?? 0), 0);
-  if (inFlight > 0) return { verdict: "in-flight", inFlight, unattributed };
+  // Gauges count what is seen, too, until a later report tells how much of it was steady.
+  if (inFlight > 0) return { verdict: "in-flight", inFlight, unattributed: Math.max(0, unattributed - inFlight) };
   const areGaugesFresh = load.gaugesAt !== undefined && now - load.gaugesAt <= silentAfterMs;
   const isSettled =
     areGaugesFresh && !leftOvers.includes(undefined) && endpoints.every((endpoint) => isAbsent(endpoint, ackedAt, load));

@@ -34,7 +34,10 @@ export async function startDeafBackend(): Promise<DeafBackend> {
         socket.on("error", () => undefined);
         fillers.push(socket);
       }
-      await waitFor("its queue is full", async () => fillers.filter((socket) => socket.readyState === "open").length >= queued - 1);
+      await waitFor(
+        "its queue is full",
+        async () => fillers.filter((socket) => socket.readyState === "open").length >= queued - 1,
+      );
     },
     hear: () => child.signal("SIGCONT"),
   };
