@@ -28,6 +28,9 @@ const maxQuietMoments = 4;
 /** Minima and samples kept; beyond it the oldest are forgotten, which can only make a bound larger. */
 const maxMinima = 32;
 const maxUnpaired = 16;
+/** Changes of membership kept; and how far apart those are that may be one. */
+const maxChanges = 16;
+const changeSpreadMs = 3_000;
 /** Workers take a new host over some moments after the main thread has counted it. */
 const settleMs = 1_500;
 /** The times of samples and intervals are estimates. */
@@ -45,7 +48,7 @@ export class LeftOver {
   #unpaired: readonly Bound[] = [];
   #previous: Interval | undefined;
   #quiet: readonly number[] = [];
-  #changedAt = Number.NEGATIVE_INFINITY;
+  #changes: readonly number[] = [];
   #newest: ClusterGauges = { connections: 0, requests: 0, pending: 0, membershipChanged: false };
 
   /** The newest sample. */
@@ -55,7 +58,7 @@ export class LeftOver {
 
   sample(gauges: ClusterGauges, at: number): void {
     this.#newest = gauges;
-    if (gauges.membershipChanged) this.#changedAt = at;
+    if (gauges.membershipChanged) this.#changes = [...this.#changes, at].slice(-maxChanges);
     if (gauges.pending === 0) this.#quiet = [...this.#quiet, at].slice(-maxQuietMoments);
     // What waits on a host that was replaced will be under way there later, unseen.
     const value = gauges.requests + gauges.pending;
@@ -89,12 +92,20 @@ export class LeftOver {
   }
 
   /**
-   * The most that can be left over on hosts that were replaced. `steadySince`: since when the host in question can't have been, as
-   * the control plane knows; undefined: the last change that this Envoy told. Undefined when there was no sample since.
+   * The most that can be left over on hosts that were replaced. `steadySince`: since when the control plane has not replaced the host
+   * in question; undefined: not known, so any change that this Envoy told may have. Undefined when there was no sample since.
    */
   bound(steadySince: number | undefined): number | undefined {
-    const since = steadySince ?? this.#changedAt + settleMs;
+    const since = this.#replacedAt(steadySince);
     return this.#minima.find((minimum) => minimum.at >= since)?.value;
+  }
+
+  /** The Envoy takes a change over some time after it was made: the first one that it told since then, and what came close to it. */
+  #replacedAt(steadySince: number | undefined): number {
+    const first = steadySince === undefined ? this.#changes.at(-1) : this.#changes.find((at) => at >= steadySince);
+    if (first === undefined) return steadySince ?? Number.NEGATIVE_INFINITY;
+    const last = this.#changes.filter((at) => at <= first + changeSpreadMs).at(-1) ?? first;
+    return last + settleMs;
   }
 
   /** The first moment kept, from `from` on, at which nothing waited for a connection; undefined: none is known. */

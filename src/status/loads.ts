@@ -31,6 +31,8 @@ export interface NodeLoad {
   readonly loadStreams: readonly LoadStreamView[];
   /** When the newest gauges were made, over the same kind of choice of metrics streams the oldest of them; undefined: there are none. */
   readonly gaugesAt: number | undefined;
+  /** Whether a metrics stream of it is here; otherwise its gauges, if any, come from another replica. */
+  readonly hasOwnGauges: boolean;
   gaugesOf(cluster: string): GaugeSums;
   clustersWithGauges(): readonly string[];
   /** At most so much in the cluster is not accounted for by load reports (`LeftOver.bound`). Undefined: nothing is known. */
@@ -222,6 +224,7 @@ function view(node: Node, now: number): NodeLoad {
     gateway: node.gateway,
     loadStreams: speaking(node.loadStreams, now),
     gaugesAt: times.includes(undefined) || times.length === 0 ? undefined : Math.min(...times.map((at) => at ?? 0)),
+    hasOwnGauges: node.metricsStreams.size > 0,
     gaugesOf: (cluster) => ({
       connections: sum(metrics.map((stream) => stream.gaugesOf(cluster).connections)),
       requests: sum(metrics.map((stream) => stream.gaugesOf(cluster).requests)),
