@@ -2,26 +2,19 @@
 // In: nodes with a configuration stream here, nodes with report streams here (which may be others). Out: rows of `drain_nodes`; and
 // the pace of load reports. Never decides anything: the jobs do, from the rows of all replicas. Built by app.ts, on every replica.
 // Clocks of replicas are not compared: an ack is as old as the database says at the moment of reading, which is an upper bound here.
-import type { Revision } from "../model/revision.js";
+import type { OwnNode } from "../status/fleet.js";
 import type { GaugeSums, Loads, NodeLoad } from "../status/loads.js";
 import type { Clock } from "../telemetry/clock.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import { believe, type DrainedEndpoint } from "./belief.js";
 import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, SharedGauges, WatchedDrain } from "./drain-rows.js";
 
-/** An Envoy whose configuration stream is on this replica. */
-export interface AdsNode {
-  readonly id: string;
-  readonly gateway: string;
-  /** Whether it has acked the endpoints of these clusters as of the revision. */
-  hasEndpointsOf(resources: readonly string[], revision: Revision): boolean;
-}
-
+/** What the watch is told of the other rooms. */
 export interface DrainWatchOptions {
   readonly replica: string;
   readonly store: DrainRowStore;
   readonly loads: Loads;
-  readonly nodes: () => Iterable<AdsNode>;
+  readonly nodes: () => Iterable<OwnNode>;
   /** Cluster resources that have a cluster's endpoints: itself, and those of TCP routes that name it. */
   readonly resourcesOf: (cluster: string) => readonly string[];
   /** Since when an endpoint of a cluster can't have been replaced in an Envoy, ms; undefined: not known. */

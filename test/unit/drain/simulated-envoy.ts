@@ -20,6 +20,10 @@ export interface Plan {
   readonly replacedPerSecond: number;
   /** Chance, per second, that nothing is read for some seconds. */
   readonly stallsPerSecond: number;
+  /** Nothing is read for so long from the start. */
+  readonly stalledAtFirstMs: number;
+  /** How long a request may wait for its connection: longer than the connect timeout where the connections are limited. */
+  readonly waitMs: number;
   /** Whether the control plane says since when the drained host was not replaced. */
   readonly tellsSteady: boolean;
   readonly drainAtMs: number;
@@ -49,6 +53,8 @@ export class SimulatedEnvoy {
   readonly #loadStream;
   readonly #metricsStream;
   #work: Work[] = [];
+  /** What workers have yet to take over: they are later than the main thread, which counts. */
+  #replacing: { readonly host: string; readonly at: number }[] = [];
   readonly #incarnations = new Map([
     [drained, 0],
     [other, 0],
@@ -66,6 +72,7 @@ export class SimulatedEnvoy {
     const identity = { id: node, gateway: "edge", region: "", zone: "", envoyVersion: "" };
     this.#loadStream = this.#loads.openLoadStream(identity, 0);
     this.#metricsStream = this.#loads.openMetricsStream(identity, 0);
+    this.#stalledUntil = plan.stalledAtFirstMs;
     this.#nextReportAt = 1_000;
     this.#nextSampleAt = 1_000 * plan.chance();
   }
@@ -99,7 +106,12 @@ export class SimulatedEnvoy {
   }
 
   #live(now: number): void {
-    const { chance, connectTimeoutMs, drainAtMs, perSecond, replacedPerSecond } = this.plan;
+    const { chance, drainAtMs, perSecond, replacedPerSecond } = this.plan;
+    for (const { host } of this.#replacing.filter(({ at }) => at <= now)) {
+      this.#incarnations.set(host, (this.#incarnations.get(host) ?? 0) + 1);
+      this.#issued.delete(host);
+    }
+    this.#replacing = this.#replacing.filter(({ at }) => at > now);
     for (const work of this.#work) {
       if (work.activeAt > now - stepMs && work.activeAt <= now && work.incarnation === this.#incarnations.get(work.host))
         this.#issued.set(work.host, (this.#issued.get(work.host) ?? 0) + 1);
@@ -110,7 +122,7 @@ export class SimulatedEnvoy {
     const begins = Math.floor(wanted) + (chance() < wanted % 1 ? 1 : 0);
     for (let count = 0; count < begins; count++) {
       const host = isDraining || chance() < 0.5 ? other : drained;
-      const waitMs = chance() < 0.2 ? connectTimeoutMs * chance() : 0;
+      const waitMs = chance() < 0.2 ? this.plan.waitMs * chance() : 0;
       const lastsMs = chance() < 0.1 ? 12_000 * chance() : 150 * chance();
       const activeAt = now + waitMs;
       this.#work.push({ host, incarnation: this.#incarnations.get(host) ?? 0, activeAt, endAt: activeAt + lastsMs });
@@ -122,8 +134,7 @@ export class SimulatedEnvoy {
   #replace(now: number): void {
     const both = this.plan.chance() < 0.5;
     for (const host of both ? [drained, other] : [this.plan.chance() < 0.5 ? drained : other]) {
-      this.#incarnations.set(host, (this.#incarnations.get(host) ?? 0) + 1);
-      this.#issued.delete(host);
+      this.#replacing.push({ host, at: now + 1_000 * this.plan.chance() });
       // The control plane wrote it some time before.
       if (host === drained) this.#drainedReplacedAt = now - 1_000 * this.plan.chance();
     }
