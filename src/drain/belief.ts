@@ -44,8 +44,7 @@ export function believe(
   const inFlight = newest.reduce((sum, report) => sum + (report ? seenIn(report, endpoints) : 0), 0);
   const leftOvers = [...steadySinces(endpoints)].map(([resource, since]) => load.leftOver(resource, since));
   const unattributed = leftOvers.reduce<number>((sum, leftOver) => sum + (leftOver ?? 0), 0);
-  // Gauges count what is seen, too, until a later report tells how much of it was steady.
-  if (inFlight > 0) return { verdict: "in-flight", inFlight, unattributed: Math.max(0, unattributed - inFlight) };
+  if (inFlight > 0) return { verdict: "in-flight", inFlight, unattributed: Math.min(unattributed, unseen(endpoints, load)) };
   const areGaugesFresh = load.gaugesAt !== undefined && now - load.gaugesAt <= silentAfterMs;
   const isSettled =
     areGaugesFresh && !leftOvers.includes(undefined) && endpoints.every((endpoint) => isAbsent(endpoint, ackedAt, load));
@@ -73,6 +72,17 @@ function seenIn(report: Report, endpoints: readonly DrainedEndpoint[]): number {
     for (const resource of resources) seen += report.clusters.get(resource)?.get(key)?.inFlight ?? 0;
   }
   return seen;
+}
+
+/** What the newest gauges count beyond the newest reports: about, as both are of different moments. Bounds know more, but later. */
+function unseen(endpoints: readonly DrainedEndpoint[], load: NodeLoad): number {
+  let unseen = 0;
+  for (const resource of new Set(endpoints.flatMap(({ resources }) => resources))) {
+    const { requests, pending } = load.gaugesOf(resource);
+    const loads = load.loadStreams.flatMap(({ reports }) => [...(reports.at(-1)?.clusters.get(resource)?.values() ?? [])]);
+    unseen += Math.max(0, requests + pending - loads.reduce((sum, { inFlight }) => sum + inFlight, 0));
+  }
+  return unseen;
 }
 
 /**

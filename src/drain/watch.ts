@@ -237,7 +237,9 @@ export class DrainWatch {
     const last = written.get(load.node);
     // Of several streams, the one that reported longest ago.
     const receivedAt = Math.min(...load.loadStreams.map((stream) => stream.receivedAt));
-    if (last && last.receivedAt >= receivedAt && last.row.verdict === verdict) return [];
+    const isNew = receivedAt > (last?.receivedAt ?? Number.NEGATIVE_INFINITY);
+    // Metrics may settle what the last report left open.
+    if (!isNew && (verdict === "settling" || verdict === last?.row.verdict)) return [];
     return [{ row: { drain: drain.id, node: load.node, gateway: load.gateway, verdict, inFlight, unattributed }, receivedAt }];
   }
 
