@@ -10,6 +10,7 @@ import { Planner } from "./plan/plan.js";
 import { Validator } from "./plan/validate.js";
 import { createFollower, type Follower } from "./snapshot/follower.js";
 import { Fleet } from "./status/fleet.js";
+import { Loads } from "./status/loads.js";
 import { RefusalWebhook } from "./status/refusal-webhook.js";
 import { createStore, type Store } from "./store/store.js";
 import type { Logger } from "./telemetry/logger.js";
@@ -93,7 +94,7 @@ function createValidator(config: Config, { snapshots }: Follower, log: Logger, m
   });
 }
 
-function createXds(config: Config, follower: Follower, fleet: Fleet, log: Logger, metrics: Metrics): XdsServer {
+function createXds(config: Config, follower: Follower, fleet: Fleet, loads: Loads, log: Logger, metrics: Metrics): XdsServer {
   const { xds } = config;
   const limits = {
     streamsPerConnection: xds.maxStreamsPerConnection,
@@ -106,6 +107,7 @@ function createXds(config: Config, follower: Follower, fleet: Fleet, log: Logger
     newStreamsPerSecond: xds.newStreamsPerSecond,
     newStreamBurst: xds.newStreamBurst,
     writeStallMs: xds.writeStallMs,
+    maxReportNodes: xds.maxReportNodes,
     keepaliveMs: xds.keepaliveMs,
     keepaliveTimeoutMs: xds.keepaliveTimeoutMs,
     streamMaxAgeMs: xds.streamAgeMs,
@@ -118,7 +120,7 @@ function createXds(config: Config, follower: Follower, fleet: Fleet, log: Logger
       removalGraceMs: config.snapshot.removalGraceMs,
     },
   };
-  return createXdsServer({ snapshots: follower.snapshots, fleet, limits, log: log.child({ room: "xds" }), metrics });
+  return createXdsServer({ snapshots: follower.snapshots, fleet, loads, limits, log: log.child({ room: "xds" }), metrics });
 }
 
 class ControlPlane implements App {
@@ -198,7 +200,8 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
   const follower = createFollower({ store, ...config.snapshot, log: log.child({ room: "snapshot" }), metrics });
   const webhook = createWebhook(config, store, log, metrics);
   const fleet = createFleet(config, store, follower, webhook, log, metrics);
-  const xds = createXds(config, follower, fleet, log, metrics);
+  const loads = new Loads({ maxNodes: config.xds.maxReportNodes, intervalMs: 1_000 });
+  const xds = createXds(config, follower, fleet, loads, log, metrics);
   const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs } = config.api;
   const validator = createValidator(config, follower, log, metrics);
   const ready = () => ({

@@ -107,6 +107,18 @@ export const metricTable = {
     help: "Connections to the database by pool, busy or idle; awaited: calls that wait for one.",
   },
 
+  report_streams_open: {
+    kind: "gauge",
+    labels: ["service"],
+    help: "Report streams of Envoys open now, by service (load, metrics).",
+  },
+  report_streams_ended_total: {
+    kind: "counter",
+    labels: ["service", "reason"],
+    help: "Report streams ended, by reason (client, limit, shutdown, error: a message that can't be read).",
+  },
+  reports_received_total: { kind: "counter", labels: ["service"], help: "Load reports and metrics messages received." },
+  report_nodes: { kind: "gauge", labels: ["state"], help: "Envoys with report streams here: reporting, or silent for 5 s." },
   status_nodes: { kind: "gauge", labels: ["gateway_known"], help: "Envoys connected to this replica." },
   status_flushes_total: {
     kind: "counter",
