@@ -4,7 +4,9 @@
 //   stop:  not ready → waits end → streams end (Envoys go to other replicas) → API → status → feed → database.
 import { type ApiServer, createApi } from "./api/server.js";
 import type { Config } from "./config.js";
+import { createDrainWatch, type WatchOfDrains } from "./drain/create-watch.js";
 import { DrainJobs } from "./drain/drain-jobs.js";
+import type { DrainWatch } from "./drain/watch.js";
 import { objectsOfResource } from "./plan/object-resources.js";
 import { Planner } from "./plan/plan.js";
 import { Validator } from "./plan/validate.js";
@@ -13,9 +15,11 @@ import { Fleet } from "./status/fleet.js";
 import { Loads } from "./status/loads.js";
 import { RefusalWebhook } from "./status/refusal-webhook.js";
 import { createStore, type Store } from "./store/store.js";
+import { systemClock } from "./telemetry/clock.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createMetrics, type Metrics } from "./telemetry/metrics.js";
 import { watchProcess } from "./telemetry/process-metrics.js";
+import { splitClusterName } from "./translate/names.js";
 import { createXdsServer, type XdsServer } from "./xds/server.js";
 
 /** A whole control plane, between start and stop. */
@@ -38,6 +42,7 @@ interface Rooms {
   readonly validator: Validator;
   readonly webhook: RefusalWebhook | undefined;
   readonly drainJobs: DrainJobs;
+  readonly watch: DrainWatch;
 }
 
 function createWebhook(config: Config, store: Store, log: Logger, metrics: Metrics): RefusalWebhook | undefined {
@@ -144,6 +149,7 @@ class ControlPlane implements App {
     await validating;
     this.#abort.signal.throwIfAborted();
     const { host, port } = this.config.xds.address;
+    this.rooms.watch.start();
     this.rooms.drainJobs.start();
     const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
     this.#serving = !this.#abort.signal.aborted;
@@ -174,6 +180,7 @@ class ControlPlane implements App {
     await xds.close(shutdownGraceMs);
     await api.close();
     await drainJobs.stop();
+    await this.rooms.watch.close();
     await fleet.close();
     await webhook?.close();
     await follower.close();
@@ -197,11 +204,31 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     log: log.child({ room: "store" }),
     metrics,
   });
-  const follower = createFollower({ store, ...config.snapshot, log: log.child({ room: "snapshot" }), metrics });
+  let drains: WatchOfDrains | undefined;
+  const follower = createFollower({
+    store,
+    ...config.snapshot,
+    onRevision: (committed) => drains?.onRevision(committed),
+    log: log.child({ room: "snapshot" }),
+    metrics,
+  });
   const webhook = createWebhook(config, store, log, metrics);
   const fleet = createFleet(config, store, follower, webhook, log, metrics);
   const loads = new Loads({ maxNodes: config.xds.maxReportNodes, intervalMs: 1_000 });
   const xds = createXds(config, follower, fleet, loads, log, metrics);
+  drains = createDrainWatch({
+    replica: config.process.replicaId,
+    store: store.drains,
+    loads,
+    nodes: () => fleet.ownNodes(),
+    state: () => follower.snapshots.state,
+    splitClusterName,
+    drainOf: (endpoint) => endpoint.drain?.id,
+    setPace: (pace) => xds.setReportPace(pace),
+    clock: systemClock,
+    log: log.child({ room: "drain" }),
+  });
+  const { watch } = drains;
   const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs } = config.api;
   const validator = createValidator(config, follower, log, metrics);
   const ready = () => ({
@@ -216,13 +243,16 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     fleet,
     planner: new Planner({ snapshots: follower.snapshots, fleet, validator }),
     validator,
-    onDrain: () => drainJobs.wake(),
+    onDrain: () => {
+      drainJobs.wake();
+      watch.hint();
+    },
     ready,
     metrics,
     log,
     limits: { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs },
   });
-  const rooms = { store, follower, fleet, xds, api, validator, webhook, drainJobs };
+  const rooms = { store, follower, fleet, xds, api, validator, webhook, drainJobs, watch };
   const app = new ControlPlane(config, log, rooms, watchProcess(metrics));
   return app;
 }
