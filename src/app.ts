@@ -5,6 +5,9 @@
 import { type ApiServer, createApi } from "./api/server.js";
 import { restore } from "./api/undo.js";
 import type { Config } from "./config.js";
+import { createDrainWatch, type WatchOfDrains } from "./drain/create-watch.js";
+import { DrainJobs } from "./drain/drain-jobs.js";
+import type { DrainWatch } from "./drain/watch.js";
 import { inverseOf } from "./model/revision.js";
 import { objectsOfResource } from "./plan/object-resources.js";
 import { Planner } from "./plan/plan.js";
@@ -13,11 +16,14 @@ import { RolloutDriver } from "./rollout/driver.js";
 import { RolloutWatch, type TrafficOf } from "./rollout/watch.js";
 import { createFollower, type Follower } from "./snapshot/follower.js";
 import { Fleet } from "./status/fleet.js";
+import { Loads } from "./status/loads.js";
 import { RefusalWebhook } from "./status/refusal-webhook.js";
 import { createStore, type Store } from "./store/store.js";
+import { systemClock } from "./telemetry/clock.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createMetrics, type Metrics } from "./telemetry/metrics.js";
 import { watchProcess } from "./telemetry/process-metrics.js";
+import { splitClusterName } from "./translate/names.js";
 import { createXdsServer, type XdsServer } from "./xds/server.js";
 
 /** A whole control plane, between start and stop. */
@@ -40,6 +46,8 @@ interface Rooms {
   readonly validator: Validator;
   readonly webhook: RefusalWebhook | undefined;
   readonly rollouts: RolloutDriver;
+  readonly drainJobs: DrainJobs;
+  readonly watch: DrainWatch;
 }
 
 function createWebhook(config: Config, store: Store, log: Logger, metrics: Metrics): RefusalWebhook | undefined {
@@ -102,7 +110,7 @@ function createValidator(config: Config, { snapshots }: Follower, log: Logger, m
   });
 }
 
-function createXds(config: Config, follower: Follower, fleet: Fleet, log: Logger, metrics: Metrics): XdsServer {
+function createXds(config: Config, follower: Follower, fleet: Fleet, loads: Loads, log: Logger, metrics: Metrics): XdsServer {
   const { xds } = config;
   const limits = {
     streamsPerConnection: xds.maxStreamsPerConnection,
@@ -115,6 +123,7 @@ function createXds(config: Config, follower: Follower, fleet: Fleet, log: Logger
     newStreamsPerSecond: xds.newStreamsPerSecond,
     newStreamBurst: xds.newStreamBurst,
     writeStallMs: xds.writeStallMs,
+    maxReportNodes: xds.maxReportNodes,
     keepaliveMs: xds.keepaliveMs,
     keepaliveTimeoutMs: xds.keepaliveTimeoutMs,
     streamMaxAgeMs: xds.streamAgeMs,
@@ -127,7 +136,7 @@ function createXds(config: Config, follower: Follower, fleet: Fleet, log: Logger
       removalGraceMs: config.snapshot.removalGraceMs,
     },
   };
-  return createXdsServer({ snapshots: follower.snapshots, fleet, limits, log: log.child({ room: "xds" }), metrics });
+  return createXdsServer({ snapshots: follower.snapshots, fleet, loads, limits, log: log.child({ room: "xds" }), metrics });
 }
 
 /** Promotion and retreat are writes like any other: through the rules of the API. */
@@ -173,6 +182,8 @@ class ControlPlane implements App {
     await validating;
     this.#abort.signal.throwIfAborted();
     const { host, port } = this.config.xds.address;
+    this.rooms.watch.start();
+    this.rooms.drainJobs.start();
     const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
     this.rooms.rollouts.start();
     this.#serving = !this.#abort.signal.aborted;
@@ -191,7 +202,7 @@ class ControlPlane implements App {
   }
 
   async #stop(): Promise<void> {
-    const { api, fleet, follower, rollouts, store, validator, webhook, xds } = this.rooms;
+    const { api, drainJobs, fleet, follower, rollouts, store, validator, webhook, xds } = this.rooms;
     const { shutdownDelayMs, shutdownGraceMs } = this.config.process;
     const wasServing = this.#serving;
     this.#serving = false;
@@ -203,6 +214,8 @@ class ControlPlane implements App {
     validator.close();
     await xds.close(shutdownGraceMs);
     await api.close();
+    await drainJobs.stop();
+    await this.rooms.watch.close();
     await fleet.close();
     await webhook?.close();
     await follower.close();
@@ -212,12 +225,10 @@ class ControlPlane implements App {
   }
 }
 
-/** Builds everything; nothing listens and nothing is asked of the database yet. */
-export async function createApp(config: Config, log: Logger): Promise<App> {
-  const metrics = createMetrics();
+function openStore(config: Config, log: Logger, metrics: Metrics): Promise<Store> {
   const { url, notify, apiPoolSize, feedPoolSize, connectTimeoutMs, queryTimeoutMs } = config.database;
   const { days, leastRevisions: least } = config.history;
-  const store = await createStore({
+  return createStore({
     databaseUrl: url,
     notify,
     apiPoolSize,
@@ -228,10 +239,37 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     log: log.child({ room: "store" }),
     metrics,
   });
-  const follower = createFollower({ store, ...config.snapshot, log: log.child({ room: "snapshot" }), metrics });
+}
+
+/** Builds everything; nothing listens and nothing is asked of the database yet. */
+export async function createApp(config: Config, log: Logger): Promise<App> {
+  const metrics = createMetrics();
+  const store = await openStore(config, log, metrics);
+  let drains: WatchOfDrains | undefined;
+  const follower = createFollower({
+    store,
+    ...config.snapshot,
+    onRevision: (committed) => drains?.onRevision(committed),
+    log: log.child({ room: "snapshot" }),
+    metrics,
+  });
   const webhook = createWebhook(config, store, log, metrics);
   const fleet = createFleet(config, store, follower, webhook, log, metrics);
-  const xds = createXds(config, follower, fleet, log, metrics);
+  const loads = new Loads({ maxNodes: config.xds.maxReportNodes, intervalMs: 1_000 });
+  const xds = createXds(config, follower, fleet, loads, log, metrics);
+  drains = createDrainWatch({
+    replica: config.process.replicaId,
+    store: store.drains,
+    loads,
+    nodes: () => fleet.ownNodes(),
+    state: () => follower.snapshots.state,
+    splitClusterName,
+    drainOf: (endpoint) => endpoint.drain?.id,
+    setPace: (pace) => xds.setReportPace(pace),
+    clock: systemClock,
+    log: log.child({ room: "drain" }),
+  });
+  const { watch } = drains;
   const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs } = config.api;
   const validator = createValidator(config, follower, log, metrics);
   const ready = () => ({
@@ -240,19 +278,27 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     waitingFor: waitingFor(app, follower),
     validation: validator.state,
   });
+  const drainJobs = new DrainJobs({ store, log: log.child({ room: "drain" }), metrics });
   const api = await createApi({
     store,
     fleet,
     planner: new Planner({ snapshots: follower.snapshots, fleet, validator }),
     validator,
+    onDrain: () => {
+      drainJobs.wake();
+      watch.hint();
+    },
     ready,
     metrics,
     log,
     limits: { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs },
   });
-  // Load reports are not counted yet: error rates are not known.
-  const rollouts = createRollouts(config, store, follower, fleet, () => undefined, log, metrics);
-  const rooms = { store, follower, fleet, xds, api, validator, webhook, rollouts };
+  const trafficOf: TrafficOf = (node) => {
+    const load = loads.of(node, systemClock.now());
+    return load && { requests: load.answers, errors: load.errors };
+  };
+  const rollouts = createRollouts(config, store, follower, fleet, trafficOf, log, metrics);
+  const rooms = { store, follower, fleet, xds, api, validator, webhook, drainJobs, watch, rollouts };
   const app = new ControlPlane(config, log, rooms, watchProcess(metrics));
   return app;
 }

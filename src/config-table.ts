@@ -250,6 +250,13 @@ export const settings = {
       max: 1_000_000,
       about: "New streams accepted at once before the rate counts.",
     }),
+    maxReportNodes: integer("CHANCERY_XDS_MAX_REPORT_NODES", {
+      unit: "nodes",
+      default: 10_000,
+      min: 1,
+      max: 1_000_000,
+      about: "Envoys whose load reports or metrics this replica follows; a stream of one more ends with RESOURCE_EXHAUSTED.",
+    }),
     writeStallMs: integer("CHANCERY_XDS_WRITE_STALL_MS", {
       unit: "ms",
       default: 30 * second,

@@ -39,6 +39,12 @@ export const errorCodes = {
     retryable: false,
   },
   rollout_aborted: { status: 409, title: "The staged rollout was stopped, and its Envoys were put back.", retryable: false },
+  draining: {
+    status: 409,
+    title: "It is being drained, and stays until that drain has ended; nothing was changed.",
+    retryable: false,
+  },
+  drain_ended: { status: 409, title: "The drain has ended: there is nothing left to cancel.", retryable: false },
   beyond_history: { status: 410, title: "The history is not looked through that far.", retryable: false },
   refused_by_validation: {
     status: 422,

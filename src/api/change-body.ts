@@ -56,6 +56,7 @@ export const overrideSchema = object(
     shrink: overridden("More than 30 % and at least 5 of a kind, or of one cluster's endpoints, gone."),
     size: overridden("A configuration above its hard size."),
     rollout: overridden("The gateways' policies of staged rollouts: every Envoy gets the change at once."),
+    drain: overridden("Endpoints gone, or their cluster changed, while they are being drained."),
   },
   { description: "Guards that are to let this change pass; recorded with the revision." },
 );

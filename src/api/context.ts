@@ -82,6 +82,8 @@ export interface ApiOptions {
   readonly ready: () => Readiness;
   /** Asks a real Envoy before each commit; left out: nobody is asked. */
   readonly validator?: Validator | undefined;
+  /** Told that a drain has begun, so that nobody waits for the next look. */
+  readonly onDrain?: (() => void) | undefined;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly limits?: Partial<ApiLimits>;

@@ -26,6 +26,16 @@ const fields = {
       description: "false: nothing new is sent to it, what is under way goes on. Default true.",
     }),
   ),
+  drain: Type.Optional(
+    Type.Object(
+      { id: Type.String({ maxLength: 64 }), phase: Type.String({ maxLength: 16 }) },
+      {
+        additionalProperties: false,
+        readOnly: true,
+        description: "It is being drained; see /v1/drains. Shown only: what a body says of it changes nothing.",
+      },
+    ),
+  ),
 };
 
 /** An endpoint in a list. */
@@ -78,6 +88,6 @@ export function patched(endpoint: Endpoint, { weight, priority, enabled }: Endpo
 }
 
 /** The inverse of fromEndpointBody. */
-export function toEndpointBody({ address, port, weight, region, zone, priority, enabled }: Endpoint): EndpointBody {
-  return { address, port, weight, region, zone, priority, enabled };
+export function toEndpointBody({ address, port, weight, region, zone, priority, enabled, drain }: Endpoint): EndpointBody {
+  return { address, port, weight, region, zone, priority, enabled, ...(drain ? { drain } : {}) };
 }

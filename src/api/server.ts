@@ -15,6 +15,7 @@ import { requestIdOf } from "./author.js";
 import { changeCalls } from "./changes.js";
 import { clusterCalls } from "./clusters.js";
 import { type Api, type ApiContext, type ApiLimits, type ApiOptions, defaultApiLimits } from "./context.js";
+import { drainCalls } from "./drains.js";
 import { endpointCalls } from "./endpoints.js";
 import { formatFault, formats } from "./formats.js";
 import { documented } from "./header-docs.js";
@@ -188,9 +189,11 @@ async function addDocs(api: Api): Promise<void> {
         version: "1",
         description: "Configuration of an Envoy fleet. Every failure is problem details (RFC 9457) with a stable `code`.",
       },
-      tags: ["clusters", "endpoints", "listeners", "routes", "changes", "revisions", "nodes", "operations"].map((name) => ({
-        name,
-      })),
+      tags: ["clusters", "endpoints", "listeners", "routes", "changes", "drains", "revisions", "nodes", "operations"].map(
+        (name) => ({
+          name,
+        }),
+      ),
     },
   });
   await api.register(fastifySwaggerUi, { routePrefix: "/docs", staticCSP: true });
@@ -231,6 +234,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
     rollbackCalls,
     rolloutCalls,
     auditCalls,
+    drainCalls,
     nodeCalls,
     objectStatusCalls,
     operationCalls,

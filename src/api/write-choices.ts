@@ -10,7 +10,7 @@ import type { WriteChoices } from "../store/store.js";
 export const maxWaitMs = 120_000;
 
 /** Guards that a caller may let a write pass; `rollout`: a gateway's policy of staged rollouts. Recorded with the revision. */
-export const overrides = ["emptied", "shrink", "size", "rollout"] as const;
+export const overrides = ["emptied", "shrink", "size", "rollout", "drain", "last-endpoint"] as const;
 export type Override = (typeof overrides)[number];
 
 /** `acked`, or `acked:90%`. */
@@ -34,7 +34,7 @@ export const onRefusalField = Type.Unsafe<"keep" | "rollback">({
 });
 const oneOverride = `(${overrides.join("|")})`;
 export const overrideField = Type.String({
-  pattern: `^${oneOverride}(,${oneOverride}){0,3}$`,
+  pattern: `^${oneOverride}(,${oneOverride}){0,${overrides.length - 1}}$`,
   description: `Guards that are to let this write pass: ${overrides.join(", ")}, with commas between them. Recorded with the revision.`,
 });
 

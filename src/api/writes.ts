@@ -80,6 +80,8 @@ export interface BodyChoices {
   readonly pointerTo?: ((object: ObjectName) => string | undefined) | undefined;
   /** Recorded where the caller gives no reason. */
   readonly reason?: string | undefined;
+  /** The drain whose end this is. */
+  readonly drain?: string | undefined;
 }
 
 interface ReplyHead {
@@ -127,12 +129,12 @@ export class Writes {
     request: MutatingRequest,
     reply: ReplyHead,
     work: (tx: WriteTx) => Promise<Outcome>,
-    { override, baseRevision, reason, pointerTo, rollout }: BodyChoices = {},
+    { override, baseRevision, reason, drain, pointerTo, rollout }: BodyChoices = {},
   ): Promise<MutationAnswer | Plan> {
     const given = readAuthor(request.headers, request.id);
     const author = { ...given, reason: given.reason ?? reason };
     const { query } = request;
-    const choices = { overrides: overridesOf(query.override, override), baseRevision };
+    const choices = { overrides: overridesOf(query.override, override), baseRevision, drain };
     if (query.dryRun === "true") return this.#plan(author, work, choices);
     const pointed = (error: unknown): never => {
       throw pointerTo ? pointedOut(error, pointerTo) : error;

@@ -49,7 +49,8 @@ const fewStatistics = [
   },
   {
     safe_regex: {
-      regex: "cluster\\..+\\.(upstream_cx_connect_fail|membership_(healthy|total|degraded)|outlier_detection\\.ejections_active)",
+      regex:
+        "cluster\\..+\\.(upstream_cx_connect_fail|membership_(change|healthy|total|degraded)|outlier_detection\\.ejections_active)",
     },
   },
   { safe_regex: { regex: "(http|tcp|listener)\\..+\\.downstream_(cx|rq)_(active|total|[1-5]xx)" } },

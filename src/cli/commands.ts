@@ -6,6 +6,7 @@ import { applyDocuments } from "./apply.js";
 import { defineBootstrap } from "./bootstrap-command.js";
 import type { FileSet } from "./change.js";
 import { diffDocuments, type PlanOutput, planOutputs } from "./diff.js";
+import { type DrainTerminal, defineDrain, defineDrains, runDrain } from "./drain-command.js";
 import { changeEndpoint, type EndpointFlags } from "./endpoint.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { readPaths } from "./files.js";
@@ -36,8 +37,7 @@ import { defineRollouts, type RolloutChoice, type RolloutFlags, showRollouts, to
 import { setWeights, showWeights } from "./weights.js";
 
 /** Where a command prints and how it ends; tests give their own. */
-export interface Terminal {
-  out(text: string): void;
+export interface Terminal extends DrainTerminal {
   error(text: string): void;
   /** Aborts when nobody reads any more: what goes on until it is interrupted ends then. */
   whenClosed(): AbortSignal;
@@ -111,7 +111,7 @@ interface FileFlags {
   readonly override?: string[];
 }
 
-const guards = ["emptied", "shrink", "size", "rollout"];
+const guards = ["emptied", "shrink", "size", "rollout", "drain"];
 
 function addFileOptions(command: Command): Command {
   return command
@@ -304,9 +304,18 @@ function bootstrapCommand(terminal: Terminal): Command {
   return defineBootstrap(guarded(terminal, async (text: () => string) => terminal.out(text())));
 }
 
+function drainCommand(terminal: Terminal): Command {
+  return defineDrain(guarded(terminal, (words, flags) => runDrain(terminal, words, flags)));
+}
+
+function drainsCommand(terminal: Terminal): Command {
+  return defineDrains(terminal, (action) => guarded(terminal, action));
+}
+
 const exitCodesText = `
 Exit codes: 0 done; 1 refused, failed, or not confirmed in time; 2 wrong command line or file, nothing was sent;
-3 the control plane or its database is away; 4 an Envoy refused it, and what was there before is back (--on-refusal rollback).
+3 the control plane or its database is away; 4 an Envoy refused it, and what was there before is back (--on-refusal rollback);
+5 a drain goes on, and it is not safe to stop yet.
 \`revisions --follow\` ends with 1 when the history it followed is no more, and with 3 when the control plane is away for a minute.`;
 
 /** Adds the commands to the program, and makes usage errors of it and of them exit with 2. */
@@ -318,6 +327,8 @@ export function registerCommands(program: Command, terminal: Terminal = standard
     deleteCommand,
     endpointCommand,
     weightsCommand,
+    drainCommand,
+    drainsCommand,
     nodesCommand,
     revisionsCommand,
     rollbackCommand,

@@ -12,6 +12,8 @@ export const exitCodes = {
   away: 3,
   /** An Envoy refused it, and what was there before is back, as was asked for (--on-refusal rollback). */
   restored: 4,
+  /** What was begun goes on by itself, and is not at its end: it is not safe to stop yet. */
+  goesOn: 5,
 } as const;
 
 /** One of them. */

@@ -19,7 +19,7 @@ export interface WatchOptions {
   readonly replica: string;
   readonly store: Pick<RolloutStore, "saveNodes" | "addTraffic">;
   readonly snapshots: Pick<Snapshots, "preview">;
-  readonly fleet: Pick<Fleet, "ownNodes" | "onOpened">;
+  readonly fleet: Pick<Fleet, "nodesHere" | "onOpened">;
   readonly trafficOf: TrafficOf;
 }
 
@@ -64,7 +64,7 @@ export class RolloutWatch {
   async look(open: readonly OpenRollout[], now: number): Promise<void> {
     this.#isWatching = open.length > 0;
     if (!this.#isWatching) return this.#forget();
-    const own = [...this.options.fleet.ownNodes()];
+    const own = [...this.options.fleet.nodesHere()];
     for (const { rollout } of open) {
       await this.#saveNodes(rollout, own, now);
       await this.#saveTraffic(rollout, own);

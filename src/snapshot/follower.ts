@@ -3,7 +3,7 @@
 import { reasonOf } from "../errors.js";
 import { DesiredState } from "../model/desired-state.js";
 import { resourceTypes } from "../model/resource-type.js";
-import type { Revision } from "../model/revision.js";
+import type { CommittedRevision, Revision } from "../model/revision.js";
 import { StateMismatch, type Store } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
@@ -14,6 +14,8 @@ export interface FollowerOptions {
   /** Mean time between polls, ms; each wait is 75–125 % of it, so that replicas do not ask in step. */
   readonly pollMs: number;
   readonly removalGraceMs: number;
+  /** Told of each revision before it is published, and (undefined) of each full load. Must not throw. */
+  readonly onRevision?: ((committed: CommittedRevision | undefined) => void) | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly now?: () => number;
@@ -124,6 +126,7 @@ class RevisionFollower implements Follower {
       throw error;
     });
     this.#newest = rows.revision;
+    this.options.onRevision?.(undefined);
     this.snapshots.load(DesiredState.from(rows));
     this.#published();
     const ms = performance.now() - startedAt;
@@ -155,6 +158,7 @@ class RevisionFollower implements Follower {
     }
     this.#newest = next.head;
     if (next.revisions.length === 0) return false;
+    for (const committed of next.revisions) this.options.onRevision?.(committed);
     this.snapshots.apply(next.revisions);
     this.#published();
     this.options.log.debug({ revision: this.snapshots.revision, revisions: next.revisions.length }, "revisions loaded");

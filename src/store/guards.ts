@@ -18,7 +18,7 @@ export const maxObjects: ObjectCounts = { cluster: 50_000, endpoint: 500_000, li
 
 /** One guard that says no, with its figures. */
 export interface GuardFault {
-  readonly guard: Exclude<Guard, "rollout">;
+  readonly guard: Extract<Guard, "emptied" | "shrink" | "size">;
   readonly kind: Kind;
   /** Whose enabled endpoints are counted; left out: all objects of the kind. */
   readonly cluster?: string;

@@ -6,6 +6,7 @@ import type { Author } from "../model/revision.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { loadState } from "./desired-state.js";
+import { createDrainStore, type DrainStore } from "./drain-store.js";
 import { createHistory, type HistoryReads } from "./history.js";
 import { HistoryPruner } from "./history-pruner.js";
 import { createReads, type StoreReads } from "./object-reads.js";
@@ -25,6 +26,9 @@ export type { AuditAnswer, BreakKind, ChainBreak, ChainMark } from "./audit.js";
 export { firstMark } from "./audit.js";
 export { StateMismatch } from "./desired-state.js";
 export type { DifferencePage, Span } from "./differences.js";
+export type { DrainNode, DrainRecord, JoinedDrain, LoadVerdict } from "./drain-row.js";
+export type { DrainAck, DrainLoad, DrainPage, DrainStore, WatchedDrain } from "./drain-store.js";
+export type { DrainEnd, DrainTx, EndpointFilter, NewDrain, Removal } from "./drain-tx.js";
 export type { GuardFault } from "./guards.js";
 export type { HistoryReads, RevisionFilter, RevisionList, RevisionPage, RevisionsAfter } from "./history.js";
 export type { HistoryCut } from "./history-cut.js";
@@ -52,6 +56,9 @@ export type { PutOutcome, WriteTx } from "./write-tx.js";
 
 /** A full load reads every table in one go; longer than this it is given up. */
 const loadTimeoutMs = 60_000;
+/** Connections for the steps of drains, and their limit: short, as a drain that a hanging replica holds is late for that long. */
+const jobsPoolSize = 2;
+const maxJobQueryTimeoutMs = 1_500;
 /** An orderly stop does not wait longer for statements under way. */
 const closeTimeoutMs = 5_000;
 
@@ -96,6 +103,7 @@ export interface Store {
   onSyncHint(callback: () => void): () => void;
   readonly status: StatusStore;
   readonly rollouts: RolloutStore;
+  readonly drains: DrainStore;
   close(): Promise<void>;
 }
 
@@ -105,6 +113,8 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   const api = createPool({ ...options, name: "api", size: options.apiPoolSize });
   const feed = createPool({ ...options, name: "feed", size: options.feedPoolSize });
   const load = createPool({ ...options, name: "load", size: 1, queryTimeoutMs: loadTimeoutMs });
+  const jobsQueryTimeoutMs = Math.min(queryTimeoutMs, maxJobQueryTimeoutMs);
+  const jobs = createPool({ ...options, name: "jobs", size: jobsPoolSize, queryTimeoutMs: jobsQueryTimeoutMs });
   const hinted: Readonly<Record<Channel, Set<() => void>>> = { revision: new Set(), sync: new Set() };
   const onHint = (channel: Channel): void => {
     metrics.count("feed_hints_total", { channel });
@@ -120,7 +130,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   const prune = (rule: RetentionRule): Promise<PruneStep> => observe("prune", () => pruneStep(load, rule, queryTimeoutMs));
   const { retention } = options;
   const pruner = retention && new HistoryPruner({ step: () => prune(retention), log, metrics });
-  const stopWatching = watchPools({ api, feed, load }, metrics);
+  const stopWatching = watchPools({ api, feed, load, jobs }, metrics);
   const loadAll = (): Promise<StateRows> =>
     loadState(load, loadTimeoutMs).catch((error: unknown) => {
       throw toAppError(error);
@@ -138,10 +148,16 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     onSyncHint: (callback) => subscribe("sync", callback),
     status: observeStatus(createStatusStore(feed, notify), observe),
     rollouts: createRolloutStore(feed),
+    drains: createDrainStore({
+      api,
+      feed,
+      jobs: { pool: jobs, queryTimeoutMs: jobsQueryTimeoutMs, notify, log, metrics },
+      observe,
+    }),
     async close() {
       stopWatching();
       await pruner?.close();
-      const closed = Promise.all([hints?.close(), api.end(), feed.end(), load.end()]);
+      const closed = Promise.all([hints?.close(), api.end(), feed.end(), load.end(), jobs.end()]);
       const timer = new Promise<"late">((done) => setTimeout(done, closeTimeoutMs, "late").unref());
       if ((await Promise.race([closed, timer])) === "late")
         log.warn({}, "the database did not let go of its connections in time");

@@ -4,12 +4,14 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 import { AppError } from "../errors.js";
+import type { DrainMark } from "../model/drain.js";
 import type { Endpoint } from "../model/endpoint.js";
 import type { Listener } from "../model/listener.js";
 import type { Change, Kind, ObjectKinds, Revision } from "../model/revision.js";
 import type { Route } from "../model/route.js";
 import { forgetApplied, type ObjectKey, readApplied, writeApplied } from "./applied.js";
 import { checkSpan, maxDifferences, type Query, readDifferences } from "./differences.js";
+import { createDrainTx, type DrainTx } from "./drain-tx.js";
 import { readCut, refuseBeyond } from "./history-cut.js";
 import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
 import { writeReferences } from "./references.js";
@@ -54,6 +56,9 @@ export interface WriteTx {
   delete(kind: Kind, name: string): Promise<boolean>;
   /** How many of them were there. */
   deleteAll(kind: Kind, names: readonly string[]): Promise<number>;
+  readonly drains: DrainTx;
+  /** Marks endpoints that are there as drained, or, without a mark, as not: nothing else can. `enabled`, when given, is set too. */
+  markDrained(endpoints: readonly string[], mark: DrainMark | undefined, enabled?: boolean): Promise<void>;
   /** By name; not locked: hold the cluster by `get` to keep the set still. */
   endpointsOf(cluster: string): Promise<readonly Stored<Endpoint>[]>;
   routesOfListener(listener: string): Promise<readonly Stored<Route>[]>;
@@ -83,11 +88,17 @@ export class ObjectWrites implements WriteTx {
   readonly #rows: LockedRows = { cluster: new Map(), endpoint: new Map(), listener: new Map(), route: new Map() };
   /** `<kind> <name>` → what became of it. */
   readonly #changes = new Map<string, RowChange>();
+  readonly drains: DrainTx;
   #base: Revision | undefined;
   readonly rollouts: RolloutWrites;
 
-  constructor(private readonly transaction: Transaction) {
+  /** `revisionId`: of the revision that the transaction makes, if it changes anything. */
+  constructor(
+    private readonly transaction: Transaction,
+    revisionId: string,
+  ) {
     this.rollouts = new RolloutWrites(transaction, this);
+    this.drains = createDrainTx(transaction, revisionId);
   }
 
   /** The revision that the work has looked at as the newest; undefined: it has not looked at the whole. */
@@ -133,7 +144,7 @@ export class ObjectWrites implements WriteTx {
   }
 
   async insert<K extends Kind>(kind: K, object: ObjectKinds[K]): Promise<void> {
-    const row = jsonRow(kind, object);
+    const row = keepDrain(kind, jsonRow(kind, object), undefined);
     await this.#lock(kind, [row.name]);
     if (this.#rows[kind].get(row.name)) throw new AppError("already_exists", { kind, name: row.name });
     await this.#write(kind, [row]);
@@ -146,10 +157,11 @@ export class ObjectWrites implements WriteTx {
   }
 
   async putAll<K extends Kind>(kind: K, objects: readonly ObjectKinds[K][]): Promise<readonly PutOutcome[]> {
-    const rows = objects.map((object) => jsonRow(kind, object));
-    const names = rows.map((row) => row.name);
+    const asked = objects.map((object) => jsonRow(kind, object));
+    const names = asked.map((row) => row.name);
     assert.equal(new Set(names).size, names.length, "putAll takes each name once");
     await this.#lock(kind, names);
+    const rows = asked.map((row) => keepDrain(kind, row, this.#rows[kind].get(row.name)));
     const outcomes = rows.map((row): PutOutcome => {
       const before = this.#rows[kind].get(row.name);
       if (!before) return "created";
@@ -178,6 +190,14 @@ export class ObjectWrites implements WriteTx {
     }
     await this.#remove(kind, rows);
     return present.length;
+  }
+
+  async markDrained(endpoints: readonly string[], mark: DrainMark | undefined, enabled?: boolean): Promise<void> {
+    const stored = await this.getAll("endpoint", endpoints);
+    const rows = [...stored.values()].map(({ object: { drain: _, ...endpoint } }) =>
+      jsonRow("endpoint", { ...endpoint, enabled: enabled ?? endpoint.enabled, ...(mark ? { drain: mark } : {}) }),
+    );
+    await this.#write("endpoint", rows);
   }
 
   async endpointsOf(cluster: string): Promise<readonly Stored<Endpoint>[]> {
@@ -325,6 +345,14 @@ export class ObjectWrites implements WriteTx {
 /** The row as Postgres will give it back: without what is undefined. */
 function jsonRow<K extends Kind>(kind: K, object: ObjectKinds[K]): RowKinds[K] {
   return JSON.parse(JSON.stringify(objectTables[kind].toRow(object)));
+}
+
+/** Whoever writes an endpoint changes nothing about whether it is being drained. */
+function keepDrain<K extends Kind>(kind: K, row: RowKinds[K], before: RowKinds[K] | undefined): RowKinds[K] {
+  if (kind !== "endpoint") return row;
+  const mark = before && "drain" in before.spec ? before.spec.drain : undefined;
+  const { drain: _, ...spec } = { drain: undefined, ...row.spec };
+  return { ...row, spec: mark === undefined ? spec : { ...spec, drain: mark } };
 }
 
 /** Whether two addresses of one port can't both be bound: the same one, or one of them is its family's wildcard. */

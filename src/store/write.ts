@@ -7,12 +7,13 @@ import type { Guard } from "../model/guard.js";
 import type { Author, Change, Revision } from "../model/revision.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
+import { checkDraining } from "./drain-guard.js";
 import { checkGuards, isSingleRemoval } from "./guards.js";
 import { claimKey, type Idempotency, rememberAnswer } from "./idempotency.js";
 import { commitStatement, findCommitted, otherBase, type RevisionMark, refuseOtherBase } from "./revisions.js";
 import { QueryFailure, sqlState, toAppError } from "./sqlstate.js";
 import { inTransaction, type Transaction } from "./transaction.js";
-import { ObjectWrites, type WriteTx } from "./write-tx.js";
+import { ObjectWrites, type RowChange, type WriteTx } from "./write-tx.js";
 
 /** Runs of one write, the first included: it may lose against other writers, who may go on coming. */
 const maxRuns = 10;
@@ -40,6 +41,8 @@ export interface WriteChoices {
   readonly overrides?: readonly Guard[] | undefined;
   /** A write under a key that is known already is not done: it gets the first one's answer, as JSON holds it. A dry run has no key. */
   readonly idempotency?: Idempotency | undefined;
+  /** The drain whose own step it is: it may take its endpoints, and no guard stands in its way, as they looked when it began. */
+  readonly drain?: string | undefined;
 }
 
 /** What a write came to. */
@@ -80,7 +83,7 @@ export async function write<T>(
         options.pool,
         { begin: "begin", queryTimeoutMs: options.queryTimeoutMs },
         async (transaction) => {
-          const objects = new ObjectWrites(transaction);
+          const objects = new ObjectWrites(transaction, attempt.id);
           const first = idempotency && (await claimKey(transaction, idempotency));
           if (first) {
             value = { value: first.value as T, changes: [], replayed: true }; // What work returned then, through JSON.
@@ -88,7 +91,7 @@ export async function write<T>(
           }
           if (choices.baseRevision !== undefined) await refuseOtherBase(transaction, choices.baseRevision);
           value = { value: await work(objects), changes: objects.netChanges(), replayed: false };
-          await checkGuards(transaction, objects.changes(), choices.overrides ?? []);
+          await checkAll(transaction, objects.changes(), choices);
           if (choices.dryRun) return void (await transaction.rollBack());
           if (idempotency)
             await rememberAnswer(transaction, idempotency, value.value, isChange(objects) ? attempt.id : undefined);
@@ -113,6 +116,15 @@ function isChange(objects: ObjectWrites): boolean {
   return objects.changes().length + objects.rollouts.changes().length > 0;
 }
 
+async function checkAll(
+  transaction: Transaction,
+  changes: readonly RowChange[],
+  { drain, overrides = [] }: WriteChoices,
+): Promise<void> {
+  if (drain === undefined) await checkGuards(transaction, changes, overrides);
+  await checkDraining(transaction, changes, drain, overrides.includes("drain"));
+}
+
 function written<T>(
   { metrics }: WriteOptions,
   value: Omit<Written<T>, "committed">,
@@ -128,7 +140,7 @@ async function commit(
   objects: ObjectWrites,
   author: Author,
   attempt: Attempt,
-  { baseRevision, overrides = [] }: WriteChoices,
+  { baseRevision, drain, overrides = [] }: WriteChoices,
 ): Promise<RevisionMark | undefined> {
   const changes = objects.changes();
   const overlays = objects.rollouts.changes();
@@ -136,7 +148,7 @@ async function commit(
     await transaction.commit();
     return undefined;
   }
-  const mayEmpty = overrides.includes("emptied") || isSingleRemoval(changes);
+  const mayEmpty = drain !== undefined || overrides.includes("emptied") || isSingleRemoval(changes);
   const statement = commitStatement(attempt.id, author, [...changes, ...overlays], {
     overrides,
     mayEmpty,

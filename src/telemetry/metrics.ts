@@ -114,6 +114,18 @@ export const metricTable = {
     help: "Connections to the database by pool, busy or idle; awaited: calls that wait for one.",
   },
 
+  report_streams_open: {
+    kind: "gauge",
+    labels: ["service"],
+    help: "Report streams of Envoys open now, by service (load, metrics).",
+  },
+  report_streams_ended_total: {
+    kind: "counter",
+    labels: ["service", "reason"],
+    help: "Report streams ended, by reason (client, limit, shutdown, error: a message that can't be read).",
+  },
+  reports_received_total: { kind: "counter", labels: ["service"], help: "Load reports and metrics messages received." },
+  report_nodes: { kind: "gauge", labels: ["state"], help: "Envoys with report streams here: reporting, or silent for 5 s." },
   status_nodes: { kind: "gauge", labels: ["gateway_known"], help: "Envoys connected to this replica." },
   status_flushes_total: {
     kind: "counter",
@@ -171,6 +183,28 @@ export const metricTable = {
     labels: ["event"],
     help: "Steps of staged rollouts that this replica took (began, stage, promoted, done, aborted).",
   },
+  drains_open: {
+    kind: "gauge",
+    labels: ["state"],
+    help: "Drains that have not ended, by state (draining, closing); of the whole fleet.",
+  },
+  drain_in_flight: {
+    kind: "gauge",
+    labels: [],
+    help: "Requests and connections that open drains wait for, unattributed ones included; of the whole fleet.",
+  },
+  drains_ended_total: {
+    kind: "counter",
+    labels: ["safe"],
+    help: "Drains that this replica brought to their end, by whether it was safe to stop then (true, false).",
+  },
+  drain_seconds: {
+    kind: "histogram",
+    labels: ["safe"],
+    help: "How long drains took, from their request to their end.",
+    buckets: patient,
+  },
+  drain_left_open_total: { kind: "counter", labels: [], help: "Requests and connections left open at the end of drains." },
   webhook_deliveries_total: {
     kind: "counter",
     labels: ["outcome"],

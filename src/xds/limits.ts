@@ -1,6 +1,6 @@
 // Bounds on what a peer may ask of us; gRPC sets none (DESIGN §8). Each has a name, which is told to the peer, to the log and to the
 // metric `limit_hits_total`: that of its setting, without CHANCERY_.
-import type { Request } from "./request.js";
+import type { Request, RequestNode } from "./request.js";
 import type { PushTimes } from "./stream-view.js";
 
 /** Names of the limits, as metrics and peers are told. All but the one on early requests are settings. */
@@ -12,6 +12,7 @@ export const limitNames = [
   "xds_max_node_id_length",
   "xds_max_node_metadata_bytes",
   "xds_new_streams_per_second",
+  "xds_max_report_nodes",
   "xds_write_stall_ms",
 ] as const;
 export type LimitName = (typeof limitNames)[number];
@@ -35,12 +36,26 @@ export interface XdsLimits {
   readonly newStreamBurst: number;
   /** A stream whose writes have not left for this long is cut. */
   readonly writeStallMs: number;
+  /** Envoys whose load reports or metrics are followed; a stream of one more ends with RESOURCE_EXHAUSTED. */
+  readonly maxReportNodes: number;
   readonly keepaliveMs: number;
   readonly keepaliveTimeoutMs: number;
   /** An idle ADS stream is ended at about this age, to spread a fleet over replicas; 0: never. */
   readonly streamMaxAgeMs: number;
   readonly times: PushTimes;
 }
+
+/** Those that hold for streams of reports. */
+export type ReportLimits = Pick<
+  XdsLimits,
+  | "maxRequestBytes"
+  | "maxNames"
+  | "maxNodeIdLength"
+  | "maxNodeMetadataBytes"
+  | "requestsPerSecond"
+  | "requestBurst"
+  | "maxReportNodes"
+>;
 
 /** A limit that was met, by how much. */
 export interface LimitMet {
@@ -52,8 +67,17 @@ export interface LimitMet {
 /** The first limit that one request breaks by itself. */
 export function limitMetBy(request: Request, limits: XdsLimits): LimitMet | undefined {
   const { names, unsubscribe, node } = request;
+  const found = Math.max(names.count, unsubscribe.count);
+  if (found > limits.maxNames) return { limit: "xds_max_names", maximum: limits.maxNames, found };
+  return limitMetByNode(node, limits);
+}
+
+/** The first limit that a node breaks. */
+export function limitMetByNode(
+  node: RequestNode | undefined,
+  limits: Pick<XdsLimits, "maxNodeIdLength" | "maxNodeMetadataBytes">,
+): LimitMet | undefined {
   const measures: readonly LimitMet[] = [
-    { limit: "xds_max_names", maximum: limits.maxNames, found: Math.max(names.count, unsubscribe.count) },
     {
       limit: "xds_max_node_id_length",
       maximum: limits.maxNodeIdLength,

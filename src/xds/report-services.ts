@@ -1,57 +1,223 @@
-// Load reports and metrics: the streams that the bootstrap asks Envoys to open. They are accepted, answered and read, so that no Envoy
-// logs a failure; what they say is not used yet (drains will).
+// Load reports and metrics: the streams that Envoy's bootstrap asks it to open, to any replica, each by itself. They are read at the door
+// and told to status/loads.ts. A message that is damaged, or beyond a limit, ends its own stream and nothing else.
+// In: calls of server.ts. Out: Loads; to Envoys, how often to report.
 import { type ServerDuplexStream, type ServerReadableStream, type sendUnaryData, status } from "@grpc/grpc-js";
 import { encode } from "../proto/encode.js";
+import type { Loads, Reporting } from "../status/loads.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Metrics } from "../telemetry/metrics.js";
+import { type LimitMet, limitMetByNode, type ReportLimits, TokenBucket } from "./limits.js";
+import { readLoadStatsRequest } from "./load-report.js";
+import { readMetricsMessage } from "./metrics-message.js";
+import type { RequestNode } from "./request.js";
 
-/** Asks for every cluster, each endpoint, once a second (envoy.md §4.1). */
-const loadStatsResponse = encode("envoy.service.load_stats.v3.LoadStatsResponse", {
-  send_all_clusters: true,
-  load_reporting_interval: { seconds: 1 },
-  report_endpoint_granularity: true,
-});
+/** What report streams need of the server. */
+export interface ReportContext {
+  readonly loads: Loads;
+  readonly limits: ReportLimits;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly now: () => number;
+}
+
+type Service = "load" | "metrics";
+type EndReason = "client" | "limit" | "shutdown" | "error";
+/** How often Envoys report their load: `drain` while somebody waits for it. An Envoy's report repeats its node, 61 KB each time. */
+export type Pace = "idle" | "drain";
+
+/** Seconds between load reports. */
+export const paceSeconds = { idle: 10, drain: 1 } as const satisfies Record<Pace, number>;
+
+/** Asks for every cluster and each endpoint; taken up at once, also in the middle of an interval. */
+const askFor = (pace: Pace): Buffer =>
+  encode("envoy.service.load_stats.v3.LoadStatsResponse", {
+    send_all_clusters: true,
+    load_reporting_interval: { seconds: paceSeconds[pace] },
+    report_endpoint_granularity: true,
+  });
+const asks: Readonly<Record<Pace, Buffer>> = { idle: askFor("idle"), drain: askFor("drain") };
+
+/** One open stream, whatever it reports. */
+interface Open {
+  readonly pace?: (pace: Pace) => void;
+  readonly end: (reason: EndReason, code: status, details: string) => void;
+}
+
+/** Reads messages of one stream within its limits. */
+class ReportCall<M extends { readonly node: RequestNode | undefined }, T> {
+  #reporting: Reporting<T> | undefined;
+  #ended = false;
+  readonly #bucket: TokenBucket;
+
+  constructor(
+    private readonly call: { pause(): unknown; resume(): unknown },
+    private readonly service: Service,
+    private readonly context: ReportContext,
+    private readonly read: (bytes: Buffer, isNodeKnown: boolean) => M,
+    private readonly reportIn: (message: M) => { readonly report: T; readonly names: number },
+    private readonly open: (node: RequestNode) => Reporting<T> | undefined,
+    private readonly answer: (code: status, details: string) => void,
+    private readonly forget: () => void,
+  ) {
+    this.#bucket = new TokenBucket(context.limits.requestsPerSecond, context.limits.requestBurst);
+  }
+
+  onData(bytes: Buffer): void {
+    if (this.#ended) return;
+    const { limits, metrics, now } = this.context;
+    this.#slowDown();
+    if (bytes.length > limits.maxRequestBytes)
+      return this.#refuse({ limit: "xds_max_message_bytes", maximum: limits.maxRequestBytes, found: bytes.length });
+    let message: M;
+    try {
+      message = this.read(bytes, this.#reporting !== undefined);
+    } catch (error) {
+      this.context.log.warn({ service: this.service, err: error }, "a report can't be read; its stream ends");
+      return this.end("error", status.INVALID_ARGUMENT, "the message can't be read");
+    }
+    const isFirst = this.#reporting === undefined;
+    const reporting = this.#reporting ?? this.#begin(message.node);
+    if (!reporting) return;
+    metrics.count("reports_received_total", { service: this.service });
+    const { report, names } = this.reportIn(message);
+    if (names > limits.maxNames) return this.#refuse({ limit: "xds_max_names", maximum: limits.maxNames, found: names });
+    // The first message of a load report stream only says who it is.
+    if (isFirst && this.service === "load") return;
+    reporting.received(report, now());
+  }
+
+  end(reason: EndReason, code: status, details: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#reporting?.close();
+    this.context.metrics.count("report_streams_ended_total", { service: this.service, reason });
+    this.forget();
+    this.answer(code, details);
+  }
+
+  #begin(node: RequestNode | undefined): Reporting<T> | undefined {
+    const { limits, loads } = this.context;
+    if (!node || node.id === "") {
+      this.end("error", status.INVALID_ARGUMENT, "the first message must carry a node with an id");
+      return undefined;
+    }
+    const met = limitMetByNode(node, limits);
+    this.#reporting = met ? undefined : this.open(node);
+    if (!this.#reporting)
+      this.#refuse(met ?? { limit: "xds_max_report_nodes", maximum: limits.maxReportNodes, found: loads.size + 1 });
+    return this.#reporting;
+  }
+
+  /** Stops reading for a while: HTTP/2 then lets no more through. */
+  #slowDown(): void {
+    const waitMs = this.#bucket.spend(this.context.now());
+    if (waitMs === 0) return;
+    this.context.metrics.count("limit_hits_total", { limit: "xds_requests_per_second" });
+    this.call.pause();
+    setTimeout(() => this.call.resume(), waitMs).unref();
+  }
+
+  #refuse(met: LimitMet): void {
+    this.context.metrics.count("limit_hits_total", { limit: met.limit });
+    this.context.log.warn({ service: this.service, ...met }, "a report stream met a limit and ends");
+    this.end("limit", status.RESOURCE_EXHAUSTED, `limit met: ${met.limit} is ${met.maximum}, found ${met.found}`);
+  }
+}
 
 export class ReportStreams {
-  /** How to end each open one. */
-  readonly #ends = new Set<() => void>();
+  readonly #open = new Map<Service, Set<Open>>([
+    ["load", new Set()],
+    ["metrics", new Set()],
+  ]);
+  #pace: Pace = "idle";
+
+  constructor(private readonly context: ReportContext) {
+    for (const service of this.#open.keys()) this.#count(service, 0);
+  }
+
+  /** How often all Envoys report their load from now on; those that come later, too. */
+  setPace(pace: Pace): void {
+    if (pace === this.#pace) return;
+    this.#pace = pace;
+    for (const { pace: ask } of this.#open.get("load") ?? []) ask?.(pace);
+  }
 
   serveLoadReports(call: ServerDuplexStream<Buffer, Buffer>): void {
-    let isAnswered = false;
-    const forget = this.#remember(() => call.end());
-    call.on("data", () => {
-      if (isAnswered) return;
-      isAnswered = true;
-      call.write(loadStatsResponse);
-    });
-    call.on("end", () => {
-      forget();
-      call.end();
-    });
-    call.on("cancelled", forget);
-    call.on("error", forget); // The peer went: gRPC has ended the call already.
+    const { loads, now } = this.context;
+    let isAsked = false;
+    const pace = (wanted: Pace): void => {
+      if (isAsked) call.write(asks[wanted]);
+    };
+    const answer = (code: status, details: string): void => {
+      if (code === status.OK) call.end();
+      else call.emit("error", { code, details });
+    };
+    const open: Open = { pace, end: (reason, code, details) => report.end(reason, code, details) };
+    const report = new ReportCall(
+      call,
+      "load",
+      this.context,
+      readLoadStatsRequest,
+      (message) => ({ report: message.report, names: message.endpoints }),
+      (node) => {
+        isAsked = true;
+        pace(this.#pace);
+        return loads.openLoadStream(node, now());
+      },
+      answer,
+      () => this.#forget("load", open),
+    );
+    this.#remember("load", open);
+    this.#listen(call, report);
   }
 
   serveMetrics(call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void {
-    const forget = this.#remember(() => callback(null, Buffer.alloc(0)));
-    const answer = (error: { code: number } | null) => {
-      if (forget()) callback(error, Buffer.alloc(0));
+    const { loads, now } = this.context;
+    const answer = (code: status, details: string): void => {
+      if (code === status.OK) callback(null, Buffer.alloc(0));
+      else callback({ code, details }, null);
     };
-    call.on("data", () => undefined);
-    call.on("end", () => answer(null));
-    call.on("cancelled", () => answer({ code: status.CANCELLED }));
-    call.on("error", () => answer({ code: status.CANCELLED }));
+    const open: Open = { end: (reason, code, details) => report.end(reason, code, details) };
+    const report = new ReportCall(
+      call,
+      "metrics",
+      this.context,
+      readMetricsMessage,
+      (message) => ({ report: message.sample, names: message.sample.clusters?.size ?? 0 }),
+      (node) => loads.openMetricsStream(node, now()),
+      answer,
+      () => this.#forget("metrics", open),
+    );
+    this.#remember("metrics", open);
+    this.#listen(call, report);
   }
 
   /** Ends all, so that the server can stop without waiting for its bound. Envoys open them again elsewhere. */
   close(): void {
-    for (const end of [...this.#ends]) {
-      this.#ends.delete(end);
-      end();
-    }
+    for (const open of this.#open.values()) for (const { end } of [...open]) end("shutdown", status.OK, "");
   }
 
-  /** Returns how to forget it: true the first time. */
-  #remember(end: () => void): () => boolean {
-    this.#ends.add(end);
-    return () => this.#ends.delete(end);
+  #listen(
+    call: ServerDuplexStream<Buffer, Buffer> | ServerReadableStream<Buffer, Buffer>,
+    report: { onData(bytes: Buffer): void; end(reason: EndReason, code: status, details: string): void },
+  ): void {
+    call.on("data", (bytes: Buffer) => report.onData(bytes));
+    call.on("end", () => report.end("client", status.OK, ""));
+    call.on("cancelled", () => report.end("client", status.CANCELLED, "the peer went"));
+    call.on("error", () => report.end("client", status.CANCELLED, "the peer went")); // gRPC has ended the call already.
+  }
+
+  #remember(service: Service, open: Open): void {
+    this.#open.get(service)?.add(open);
+    this.#count(service, this.#open.get(service)?.size ?? 0);
+  }
+
+  #forget(service: Service, open: Open): void {
+    this.#open.get(service)?.delete(open);
+    this.#count(service, this.#open.get(service)?.size ?? 0);
+  }
+
+  #count(service: Service, open: number): void {
+    this.context.metrics.set("report_streams_open", { service }, open);
   }
 }

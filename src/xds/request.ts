@@ -207,7 +207,7 @@ function readStatus(reader: protobuf.Reader, length: number): string {
 }
 
 /** Envoy's node is 61 KB, nearly all of it the list of its extensions: only what we use is decoded. */
-function readNode(reader: protobuf.Reader, length: number): RequestNode {
+export function readNode(reader: protobuf.Reader, length: number): RequestNode {
   const end = reader.pos + length;
   let [id, gateway, region, zone, envoyVersion] = ["", "", "", "", ""];
   let metadataBytes = 0;

@@ -13,11 +13,12 @@ import type { StreamKind } from "../model/node.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { Fleet } from "../status/fleet.js";
+import type { Loads } from "../status/loads.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { type LimitName, TokenBucket, type XdsLimits } from "./limits.js";
 import { PushLoop } from "./push-loop.js";
-import { ReportStreams } from "./report-services.js";
+import { type Pace, ReportStreams } from "./report-services.js";
 import type { NodeMemory } from "./sent.js";
 import { adsService, loadReportService, metricsService, typeServices } from "./services.js";
 import { type Call, type CallContext, StreamCall } from "./stream-call.js";
@@ -25,6 +26,8 @@ import { type Call, type CallContext, StreamCall } from "./stream-call.js";
 export interface XdsServerOptions {
   readonly snapshots: Snapshots;
   readonly fleet: Pick<Fleet, "opened" | "closed" | "answered">;
+  /** What load reports and metrics say. */
+  readonly loads: Loads;
   readonly limits: XdsLimits;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -38,6 +41,8 @@ export interface XdsServer {
   close(graceMs: number): Promise<void>;
   /** Open discovery streams. */
   streamCount(): number;
+  /** How often Envoys report their load. */
+  setReportPace(pace: Pace): void;
 }
 
 /** Nodes that are remembered over reconnects; the one heard of longest ago is forgotten beyond it. */
@@ -64,8 +69,9 @@ class GrpcXdsServer implements XdsServer {
   readonly #context: CallContext;
   readonly #now: () => number;
   readonly #stopFollowing: () => void;
+  readonly #stopMeasuring: () => void;
   readonly #open = new Set<StreamCall>();
-  readonly #reports = new ReportStreams();
+  readonly #reports: ReportStreams;
   readonly #counts = new Map<StreamKind, number>();
   #ordinal = 0;
   /** When the log was last told that streams are turned away, ms. */
@@ -74,8 +80,10 @@ class GrpcXdsServer implements XdsServer {
   constructor(private readonly options: XdsServerOptions) {
     const { limits, metrics, fleet } = options;
     this.#now = options.now ?? Date.now;
+    this.#reports = new ReportStreams({ loads: options.loads, limits, log: options.log, metrics, now: this.#now });
     this.#admission = new TokenBucket(limits.newStreamsPerSecond, limits.newStreamBurst);
     this.#loop = new PushLoop(metrics, this.#now, (call, now) => this.#onTick(call, now));
+    this.#stopMeasuring = metrics.beforeScrape(() => this.#measure());
     const stopFollowing = options.snapshots.onPublished((changed) => this.#loop.published(changed));
     const stopMoving = options.snapshots.onMoved(() => this.#onMoved());
     this.#stopFollowing = () => {
@@ -120,8 +128,13 @@ class GrpcXdsServer implements XdsServer {
     return this.#open.size;
   }
 
+  setReportPace(pace: Pace): void {
+    this.#reports.setPace(pace);
+  }
+
   async close(graceMs: number): Promise<void> {
     this.#stopFollowing();
+    this.#stopMeasuring();
     const isDown = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     for (const call of [...this.#open]) call.end("shutdown");
     this.#reports.close();
@@ -179,6 +192,13 @@ class GrpcXdsServer implements XdsServer {
     if (this.#open.delete(call)) this.#countOpen(call.kind, -1);
     this.#loop.remove(call);
     if (call.stream) this.options.fleet.closed(call.stream);
+  }
+
+  #measure(): void {
+    const { loads, metrics } = this.options;
+    const silent = loads.silent(this.#now());
+    metrics.set("report_nodes", { state: "reporting" }, loads.size - silent);
+    metrics.set("report_nodes", { state: "silent" }, silent);
   }
 
   #countOpen(kind: StreamKind, by: 1 | -1): void {

@@ -47,6 +47,8 @@ export interface ApiUnderTestOptions {
   readonly queryTimeoutMs?: number;
   /** Asked before each commit. */
   readonly validator?: Validator;
+  /** Default: any that is free. */
+  readonly port?: number;
   /** Follow the revisions as a replica does, so that writes can be planned. */
   readonly plans?: boolean;
 }
@@ -90,7 +92,7 @@ export async function startApi(options: ApiUnderTestOptions = {}): Promise<ApiUn
     log,
     ...(options.limits ? { limits: options.limits } : {}),
   });
-  const port = await server.listen({ host: "127.0.0.1", port: 0 });
+  const port = await server.listen({ host: "127.0.0.1", port: options.port ?? 0 });
   return {
     api: createApi(`http://127.0.0.1:${port}`),
     store,

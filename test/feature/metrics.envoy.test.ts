@@ -37,6 +37,20 @@ async function contend(): Promise<void> {
   await other;
 }
 
+/** A drain whose deadline comes while an Envoy that has just left still has a request there. */
+async function leaveOneOpen(port: number): Promise<void> {
+  const body = { cluster: "spare", endpoints: [`127.0.0.1:${port}`], timeoutMs: 300, afterwards: "disable" };
+  const { object } = await world.api.post("/v1/drains?override=last-endpoint", body);
+  await sql(
+    world.databaseUrl,
+    `insert into drain_nodes (drain, node, gateway, acked_at, verdict, in_flight, load_at)
+     values ($1, 'left', 'edge', clock_timestamp(), 'in-flight', 1, clock_timestamp())`,
+    [object?.["id"]],
+  );
+  const drain = await world.api.get<{ leftOpen?: number }>(`/v1/drains/${object?.["id"]}?wait=safe&timeoutMs=10000`);
+  expect(drain.leftOpen).toBe(1);
+}
+
 async function meetALimit(): Promise<void> {
   const node = "n".repeat(300);
   const stream = openXdsStream({ port: world.replica.xdsPort, node, gateway: "edge", protocol: "sotw" });
@@ -82,6 +96,7 @@ beforeAll(async () => {
     rollout: { stages: [{ nodes: 1 }], bakeMs: 0 },
   });
   await contend();
+  await leaveOneOpen(backend);
   await meetALimit();
   await becomeAnotherHistory();
 });

@@ -19,6 +19,8 @@ export interface EnvoyOptions {
   readonly node: string;
   readonly gateway: string;
   readonly xdsPorts: readonly number[];
+  /** Where load reports and metrics go; default: to the control planes. */
+  readonly reportsPort?: number;
   /** Default: delta. */
   readonly mode?: Mode;
 }

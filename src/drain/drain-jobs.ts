@@ -1,0 +1,114 @@
+// The loop that brings drains to their end, on every replica: looks at what is open, and takes the steps that are due. Which replica
+// takes one does not matter; the database lets one. In: the store. Out: steps, log lines, metrics. Called by app.ts; woken by the API
+// and by hints. Its timers only say when to look: what is due says the database's clock.
+import type { DrainRecord, Store } from "../store/store.js";
+import { failureFacts, type Logger } from "../telemetry/logger.js";
+import type { Metrics } from "../telemetry/metrics.js";
+import { isReported, nextStep, tally } from "./next-step.js";
+import { takeStep } from "./take-step.js";
+
+/** While drains are open; half of what a drain may be late. In ms. */
+const busyPollMs = 500;
+/** While none is, for those that another replica began without a hint. In ms. */
+const idlePollMs = 1_000;
+
+export interface DrainJobsOptions {
+  readonly store: Pick<Store, "drains" | "onRevisionHint">;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** One per replica. */
+export class DrainJobs {
+  readonly #stopHints: () => void;
+  #timer: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
+  #again = false;
+  #state: "new" | "running" | "stopped" = "new";
+  #isDown = false;
+
+  constructor(private readonly options: DrainJobsOptions) {
+    this.#stopHints = options.store.onRevisionHint(() => this.wake());
+  }
+
+  start(): void {
+    this.#state = "running";
+    this.wake();
+  }
+
+  /** Something may have changed: look now. */
+  wake(): void {
+    if (this.#state !== "running") return;
+    if (this.#looking) {
+      this.#again = true;
+      return;
+    }
+    clearTimeout(this.#timer);
+    this.#looking = this.#look().then((pollMs) => {
+      this.#looking = undefined;
+      if (this.#state !== "running") return;
+      if (this.#again) {
+        this.#again = false;
+        this.wake();
+      } else this.#timer = setTimeout(() => this.wake(), pollMs);
+    });
+  }
+
+  /** Waits for the step under way. */
+  async stop(): Promise<void> {
+    this.#state = "stopped";
+    this.#stopHints();
+    clearTimeout(this.#timer);
+    await this.#looking;
+  }
+
+  /** Never fails; returns when to look again. */
+  async #look(): Promise<number> {
+    const { log, store } = this.options;
+    try {
+      const open = await store.drains.open();
+      this.#measure(open);
+      for (const drain of open) await this.#advance(drain);
+      if (this.#isDown) log.info({}, "drains go on: the database is back");
+      this.#isDown = false;
+      return open.length > 0 ? busyPollMs : idlePollMs;
+    } catch (error) {
+      if (!this.#isDown) log.warn(failureFacts(error), "drains stand still: the database does not answer");
+      this.#isDown = true;
+      return idlePollMs;
+    }
+  }
+
+  /** A step that fails does not keep the others. */
+  async #advance(drain: DrainRecord): Promise<void> {
+    const due = nextStep(drain);
+    if (due.kind === "wait" || this.#state !== "running") return;
+    const { log, metrics, store } = this.options;
+    try {
+      const taken = await takeStep(store, drain.id, due);
+      if (!taken) return;
+      const { step } = taken;
+      if (step.kind === "close") log.info({ drain: drain.id, ...step }, "a drain's deadline has passed: closing what is left");
+      else {
+        const { safeToStop, leftOpen, outcome } = step;
+        log.info({ drain: drain.id, safeToStop, leftOpen, outcome, by: drain.by.author }, "a drain has ended");
+        metrics.count("drains_ended_total", { safe: String(safeToStop) });
+        metrics.count("drain_left_open_total", {}, leftOpen);
+        metrics.observe("drain_seconds", { safe: String(safeToStop) }, taken.drain.ageMs / 1_000);
+      }
+    } catch (error) {
+      log.warn({ ...failureFacts(error), drain: drain.id }, "a step of a drain failed; it is tried again");
+    }
+  }
+
+  #measure(open: readonly DrainRecord[]): void {
+    const { metrics } = this.options;
+    const inFlight = open.reduce((sum, drain) => {
+      const seen = tally(drain.nodes, isReported(drain));
+      return sum + seen.inFlight + seen.unattributed;
+    }, 0);
+    for (const state of ["draining", "closing"] as const)
+      metrics.set("drains_open", { state }, open.filter((drain) => drain.state === state).length);
+    metrics.set("drain_in_flight", {}, inFlight);
+  }
+}

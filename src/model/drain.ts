@@ -1,0 +1,32 @@
+// A drain: endpoints on their way out, told truthfully when nothing uses them any more (DESIGN §9). Pure.
+// Called by: store (rows), drain (what is next), api (bodies).
+import type { DrainGuarantee } from "./drain-guarantee.js";
+import type { Endpoint } from "./endpoint.js";
+
+/** On an endpoint that is being drained. closing: what is left there is being closed. */
+export type DrainMark = NonNullable<Endpoint["drain"]>;
+
+/** draining and closing are open; the others are ends. */
+export type DrainState = "draining" | "closing" | "removed" | "disabled" | "cancelled";
+/** What becomes of the endpoints at the end. */
+export const afterwards = ["remove", "disable"] as const;
+export type Afterwards = (typeof afterwards)[number];
+
+/** One endpoint of a drain, as it was when the drain began. */
+export interface DrainedEndpoint {
+  readonly cluster: string;
+  /** Address key, `10.0.0.7:8080`. */
+  readonly endpoint: string;
+  readonly connectTimeoutMs: number;
+  /** What can be done at the deadline about what is left. */
+  readonly guarantee: DrainGuarantee;
+  /** The drain that had it already; this one waits for that one's end. */
+  readonly joins: string | undefined;
+}
+
+/** How long a drain waits, unless its clusters or its caller say otherwise. In ms. */
+export const standardDrainTimeoutMs = 30_000;
+/** Longest. In ms. */
+export const maxDrainTimeoutMs = 3_600_000;
+/** An Envoy that has been away for so long counts as gone: longer than a reconnection takes, as its reports need 5 s. In ms. */
+export const goneAfterMs = 15_000;

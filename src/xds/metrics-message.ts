@@ -1,0 +1,161 @@
+// The wire of Envoy's metrics service, read at the door: a StreamMetricsMessage in, our words out. The only place that knows its fields
+// and the names of Envoy's statistics. A message has one family per statistic; nearly all of them are passed over by their name.
+// https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/metrics/v3/metrics_service.proto
+import protobuf from "protobufjs";
+import type { ClusterGauges } from "../status/left-over.js";
+import type { MetricsSample } from "../status/metrics-stream.js";
+import { type RequestNode, readNode } from "./request.js";
+
+/** One message of a metrics stream. */
+export interface MetricsMessage {
+  /** In the first one of a stream. */
+  readonly node: RequestNode | undefined;
+  readonly sample: MetricsSample;
+}
+
+/** Labels that Envoy takes out of the names, as `emit_tags_as_labels` of the bootstrap asks. */
+const clusterLabel = "envoy.cluster_name";
+const classLabel = "envoy.response_code_class";
+const listenerLabel = "envoy.http_conn_manager_prefix";
+/** Envoy's own admin page is no traffic. */
+const adminPrefix = "admin";
+
+type Gauge = keyof ClusterGauges;
+/** Statistic → what it is to us. */
+const gauges: ReadonlyMap<string, Gauge> = new Map([
+  ["cluster.upstream_cx_active", "connections"],
+  ["cluster.upstream_rq_active", "requests"],
+  ["cluster.upstream_rq_pending_active", "pending"],
+  ["cluster.membership_change", "membershipChanged"],
+]);
+const answersName = "http.downstream_rq_xx";
+/** Whatever begins otherwise, or is longer, is passed over without being read. */
+const longestName = Math.max(answersName.length, ...[...gauges.keys()].map((name) => name.length));
+const firstLetters = new Set(["c", "h"].map((letter) => letter.charCodeAt(0)));
+
+interface Metric {
+  readonly labels: ReadonlyMap<string, string>;
+  readonly value: number;
+  readonly stampMs: number | undefined;
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+interface Reading {
+  readonly clusters: Map<string, Writable<ClusterGauges>>;
+  stampMs: number | undefined;
+  answers: number;
+  errors: number;
+}
+
+/** @throws RangeError when the bytes are not the message. */
+export function readMetricsMessage(bytes: Buffer): MetricsMessage {
+  const reader = protobuf.Reader.create(bytes);
+  const reading: Reading = { clusters: new Map(), stampMs: undefined, answers: 0, errors: 0 };
+  let node: RequestNode | undefined;
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    if (tag >>> 3 === 1) node = readIdentifier(reader, reader.uint32()) ?? node;
+    else if (tag >>> 3 === 2) readFamily(reader, bytes, reader.uint32(), reading);
+    else reader.skipType(tag & 7);
+  }
+  const { clusters, stampMs, answers, errors } = reading;
+  // The cluster of the control plane itself is always in use: without any gauge, the Envoy's settings leave them out.
+  return { node, sample: { stampMs, clusters: clusters.size > 0 ? clusters : undefined, answers, errors } };
+}
+
+function readIdentifier(reader: protobuf.Reader, length: number): RequestNode | undefined {
+  const end = reader.pos + length;
+  let node: RequestNode | undefined;
+  while (reader.pos < end) {
+    const tag = reader.uint32();
+    if (tag >>> 3 === 1) node = readNode(reader, reader.uint32());
+    else reader.skipType(tag & 7);
+  }
+  return node;
+}
+
+/** io.prometheus.client.MetricFamily. Its name comes first. */
+function readFamily(reader: protobuf.Reader, bytes: Buffer, length: number, into: Reading): void {
+  const end = reader.pos + length;
+  let name: string | undefined;
+  while (reader.pos < end) {
+    const tag = reader.uint32();
+    if (tag >>> 3 === 1) {
+      name = readName(reader, bytes);
+      if (name === undefined || (name !== answersName && !gauges.has(name))) return skipTo(reader, end);
+    } else if (tag >>> 3 === 4 && name !== undefined) take(name, readMetric(reader, reader.uint32()), into);
+    else reader.skipType(tag & 7);
+  }
+}
+
+function readName(reader: protobuf.Reader, bytes: Buffer): string | undefined {
+  const length = reader.uint32();
+  const start = reader.pos;
+  reader.skip(length);
+  if (length > longestName || !firstLetters.has(bytes[start] ?? 0)) return undefined;
+  return bytes.toString("latin1", start, reader.pos);
+}
+
+/** @throws RangeError when there is less. */
+function skipTo(reader: protobuf.Reader, end: number): void {
+  if (end > reader.pos) reader.skip(end - reader.pos);
+}
+
+function take(name: string, { labels, value, stampMs }: Metric, into: Reading): void {
+  into.stampMs = stampMs ?? into.stampMs;
+  if (name === answersName) {
+    const first = labels.get(classLabel);
+    if (labels.get(listenerLabel) === adminPrefix || first === "1") return; // 1xx are not the answer.
+    into.answers += value;
+    if (first === "5") into.errors += value;
+    return;
+  }
+  const gauge = gauges.get(name);
+  const cluster = labels.get(clusterLabel);
+  if (gauge === undefined || cluster === undefined) return;
+  const known = into.clusters.get(cluster) ?? { connections: 0, requests: 0, pending: 0, membershipChanged: false };
+  into.clusters.set(cluster, known);
+  if (gauge === "membershipChanged") known.membershipChanged = value > 0;
+  else known[gauge] = value;
+}
+
+/** io.prometheus.client.Metric: a gauge or a counter. */
+function readMetric(reader: protobuf.Reader, length: number): Metric {
+  const end = reader.pos + length;
+  const labels = new Map<string, string>();
+  let value = 0;
+  let stampMs: number | undefined;
+  while (reader.pos < end) {
+    const tag = reader.uint32();
+    if (tag >>> 3 === 1) readLabel(reader, reader.uint32(), labels);
+    else if (tag >>> 3 === 2 || tag >>> 3 === 3) value = readValue(reader, reader.uint32());
+    else if (tag >>> 3 === 6) stampMs = Number(reader.int64());
+    else reader.skipType(tag & 7);
+  }
+  return { labels, value, stampMs };
+}
+
+function readLabel(reader: protobuf.Reader, length: number, into: Map<string, string>): void {
+  const end = reader.pos + length;
+  let [name, value] = ["", ""];
+  while (reader.pos < end) {
+    const tag = reader.uint32();
+    if (tag >>> 3 === 1) name = reader.string();
+    else if (tag >>> 3 === 2) value = reader.string();
+    else reader.skipType(tag & 7);
+  }
+  into.set(name, value);
+}
+
+/** A Gauge or a Counter: both have a double as their first field. NaN and infinities count as nothing. */
+function readValue(reader: protobuf.Reader, length: number): number {
+  const end = reader.pos + length;
+  let value = 0;
+  while (reader.pos < end) {
+    const tag = reader.uint32();
+    if (tag >>> 3 === 1) value = reader.double();
+    else reader.skipType(tag & 7);
+  }
+  return Number.isFinite(value) ? value : 0;
+}

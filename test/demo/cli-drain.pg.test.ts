@@ -1,0 +1,177 @@
+// `chancery drain` as a deploy script calls it: it counts down, and 0 means that the process may be stopped, nothing else does.
+// Mutants tried and caught: exit 0 without --wait; exit 0 after an unsafe end; the drain cancelled by Ctrl-C; a control plane that is
+// away for a moment ending the wait.
+import { Command } from "commander";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { registerCommands } from "../../src/cli/commands.js";
+import { DrainJobs } from "../../src/drain/drain-jobs.js";
+import { createLogger } from "../../src/telemetry/logger.js";
+import { createMetrics } from "../../src/telemetry/metrics.js";
+import { type ApiUnderTest, startApi } from "../api/api-under-test.js";
+import { waitFor } from "../support/wait.js";
+
+let it: ApiUnderTest;
+let jobs: DrainJobs;
+let count = 0;
+let app = "";
+
+class Left extends Error {
+  constructor(readonly code: number) {
+    super(`left with ${code}`);
+  }
+}
+
+interface Run {
+  readonly done: Promise<{ out: string; error: string; code: number }>;
+  out(): string;
+  interrupt(): void;
+}
+
+function chancery(...words: string[]): Run {
+  let [out, error] = ["", ""];
+  let interrupt = (): void => {};
+  const program = new Command("chancery");
+  registerCommands(program, {
+    out: (text) => {
+      out += text;
+    },
+    error: (text) => {
+      error += text;
+    },
+    exit: (left) => {
+      throw new Left(left);
+    },
+    whenClosed: () => new AbortController().signal,
+    onInterrupt: (callback) => {
+      interrupt = callback;
+      return () => {};
+    },
+  });
+  const done = program.parseAsync([...words, "--api", it.api.url, "--author", "ada"], { from: "user" }).then(
+    () => ({ out, error, code: 0 }),
+    (thrown: unknown) => {
+      if (!(thrown instanceof Left)) throw thrown;
+      return { out, error, code: thrown.code };
+    },
+  );
+  return { done, out: () => out, interrupt: () => interrupt() };
+}
+
+beforeAll(async () => {
+  it = await startApi({ plans: true });
+  jobs = new DrainJobs({ store: it.store, log: createLogger("silent"), metrics: createMetrics() });
+  jobs.start();
+  await it.store.status.heartbeat({ id: "r1", startedAt: new Date().toISOString(), revision: 1, leaseMs: 600_000 });
+  await it.store.status.saveNodes("r1", [node("edge-1")], []);
+  await it.api.post("/v1/listeners", { name: "web", port: 8443, protocol: "http", gateways: ["edge"] });
+});
+afterAll(async () => {
+  await jobs.stop();
+  await it.close();
+});
+beforeEach(async () => {
+  app = `app-${++count}`;
+  await it.api.post("/v1/clusters", {
+    name: app,
+    endpoints: [1, 2].map((host) => ({ address: `10.0.${count}.${host}`, port: 80 })),
+  });
+  const backends = [{ cluster: app, weight: 1 }];
+  await it.api.post("/v1/routes", { name: app, protocol: "http", listeners: ["web"], hosts: [`${app}.example`], backends });
+});
+
+const node = (id: string) => ({
+  id,
+  gateway: "edge",
+  replica: "r1",
+  connected: true,
+  since: new Date().toISOString(),
+  streams: ["ads-delta"] as const,
+  envoyVersion: "1.40.0",
+  acked: { cluster: 1, endpoint: 1, listener: 1, route: 1 },
+  exceptions: [],
+});
+const key = (host: number) => `10.0.${count}.${host}:80`;
+async function begun(run: Run): Promise<string> {
+  await waitFor("the drain has begun", () => /drain ([0-9a-f]{16}):/.test(run.out()), { timeoutMs: 10_000, everyMs: 20 });
+  return /drain ([0-9a-f]{16}):/.exec(run.out())?.[1] ?? "";
+}
+async function report(drain: string, inFlight: number): Promise<void> {
+  const row = { drain, node: "edge-1", gateway: "edge" };
+  await it.store.drains.saveAcks("r1", [row]);
+  await it.store.drains.saveLoads("r1", [{ ...row, verdict: inFlight > 0 ? "in-flight" : "zero", inFlight, unattributed: 0 }]);
+}
+
+test("--wait counts down, and ends with 0 when it is safe to stop", async () => {
+  const run = chancery("drain", app, key(1), "--wait", "--timeout", "60s", "--reason", "deploy 7");
+  const id = await begun(run);
+  await waitFor("it names who has not got it", () => run.out().includes("0 of 1 send nothing new (not yet: edge-1)"));
+  await report(id, 3);
+  await waitFor("it counts", () => run.out().includes("3 in flight"), { timeoutMs: 10_000 });
+  await report(id, 1);
+  await waitFor("it counts down", () => run.out().includes("1 in flight"), { timeoutMs: 10_000 });
+  await report(id, 0);
+  const { out, code } = await run.done;
+  expect([code, out.trimEnd().split("\n").at(-1)]).toEqual([0, "safe to stop: nothing is in flight"]);
+  expect(await it.api.get(`/v1/drains/${id}`)).toMatchObject({ author: "ada", reason: "deploy 7", timeoutMs: 60_000 });
+  const again = await chancery("drain", "--all", key(1), "--wait").done;
+  expect([again.code, again.out]).toEqual([0, expect.stringContaining(id)]);
+});
+
+test("an end that is not known to be safe is 1, with what is left", async () => {
+  const run = chancery("drain", app, key(1), "--wait", "--timeout", "1s");
+  await report(await begun(run), 2);
+  const { code, error } = await run.done;
+  expect([code, error]).toEqual([1, expect.stringMatching(/Not known to be safe to stop: .*2 in flight/)]);
+});
+
+test("Ctrl-C leaves the drain going and says so; it can be followed, and cancelled", async () => {
+  const run = chancery("drain", app, key(1), "--wait");
+  const id = await begun(run);
+  await report(id, 2);
+  run.interrupt();
+  const { code, error } = await run.done;
+  expect([code, error]).toEqual([5, expect.stringContaining(`Drain ${id} goes on`)]);
+  expect(await it.api.get(`/v1/drains/${id}`)).toMatchObject({ safeToStop: false, state: "in-flight" });
+  const listed = await chancery("drains", "--open").done;
+  expect(listed.out).toMatch(new RegExp(`${id} +in-flight +no +1/1 +2 +ada`));
+  const followed = chancery("drain", "--follow", id);
+  expect((await chancery("drain", "--cancel", id).done).out).toContain("cancelled (revision");
+  expect((await followed.done).code).toBe(1);
+  expect(await it.api.get(`/v1/clusters/${app}/endpoints/${key(1)}`)).not.toHaveProperty("drain");
+});
+
+test("without --wait it is begun, and that is not 0", async () => {
+  const { code, error } = await chancery("drain", app, key(1)).done;
+  expect([code, error]).toEqual([5, expect.stringContaining("chancery drain --follow")]);
+});
+
+test("the last endpoint is refused until that is overridden", async () => {
+  const refused = await chancery("drain", app, key(1), key(2)).done;
+  expect([refused.code, refused.error]).toEqual([1, expect.stringContaining("override last-endpoint")]);
+  expect((await chancery("drain", app, key(1), key(2), "--override", "last-endpoint").done).code).toBe(5);
+});
+
+test.each([
+  [["drain"]],
+  [["drain", "app"]],
+  [["drain", "--all", "a:1", "b:1"]],
+  [["drain", "app", "10.0.0.1:80", "--timeout", "2h"]],
+  [["drain", "app", "--cancel", "x"]],
+  [["drain", "app", "10.0.0.1:80", "--afterwards", "keep"]],
+])("%j is a wrong command line", async (words) => {
+  expect((await chancery(...words).done).code).toBe(2);
+});
+
+test("a control plane that is away for a moment does not end the wait", async () => {
+  const run = chancery("drain", app, key(1), "--wait");
+  const id = await begun(run);
+  const url = new URL(it.api.url);
+  await it.close();
+  await new Promise((done) => setTimeout(done, 1_500));
+  it = await startApi({ plans: true, databaseUrl: it.databaseUrl, port: Number(url.port) });
+  await report(id, 0);
+  await it.store.write({ author: "test", requestId: "r", reason: undefined }, async (tx) => {
+    await tx.drains.end(id, { state: "removed", safeToStop: true, leftOpen: 0, outcome: "nothing is in flight" });
+  });
+  expect((await run.done).code).toBe(0);
+});
