@@ -27,6 +27,11 @@ const withoutPreconditions = [
   "PATCH /v1/clusters/:name/endpoints",
   "POST /v1/changes",
   "POST /v1/revisions/:revision/rollback",
+  "POST /v1/drains",
+  "DELETE /v1/drains/:id",
+  "DELETE /v1/rollouts/:rollout",
+  "PUT /v1/gateways/:gateway/rollout-policy",
+  "DELETE /v1/gateways/:gateway/rollout-policy",
 ];
 
 /** The headers that a call reads. `url` is Fastify's pattern. */

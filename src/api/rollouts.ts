@@ -7,10 +7,11 @@ import { answering, readAnswers } from "./answers.js";
 import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
 import { integer, name, object, word } from "./fields.js";
+import { refusePreconditions } from "./preconditions.js";
 import { fromRolloutBody, rolloutSchema, rolloutShown, toOpenRolloutBody, toPolicyBody, toRolloutBody } from "./rollout-body.js";
 import { whenEnded } from "./rollout-wait.js";
 import { restore } from "./undo.js";
-import { maxWaitMs } from "./write-choices.js";
+import { idempotencyOf, maxWaitMs } from "./write-choices.js";
 
 const tags = ["rollouts"];
 const standardLimit = 100;
@@ -72,6 +73,7 @@ function abortCall(api: Api, { store, log }: ApiContext): void {
       params,
     }),
     handler: async (request) => {
+      refusePreconditions(request.headers);
       const { rollout: wanted } = request.params;
       const author = readAuthor(request.headers, request.id);
       const { rollout } = await existing(store.rollouts, wanted);
@@ -83,7 +85,7 @@ function abortCall(api: Api, { store, log }: ApiContext): void {
           if (await tx.rollouts.abort(rollout.name, end)) return;
           if (await tx.rollouts.finish(rollout.name, "aborted", end)) await restore(tx, rollout.changes, rollout.revision);
         },
-        { overrides: ["emptied", "shrink", "size"] },
+        { overrides: ["emptied", "shrink", "size"], idempotency: idempotencyOf(request) },
       );
       log.info({ ...author, rollout: rollout.name }, "rollout stopped");
       return toOpenRolloutBody(await existing(store.rollouts, wanted));
@@ -121,6 +123,7 @@ function policyCalls(api: Api, { store, log }: ApiContext): void {
       body: rolloutSchema,
     }),
     handler: async (request) => {
+      refusePreconditions(request.headers);
       const { gateway } = request.params;
       const author = readAuthor(request.headers, request.id);
       await store.rollouts.putPolicy(gateway, fromRolloutBody(request.body, ""), author.author);
@@ -131,6 +134,7 @@ function policyCalls(api: Api, { store, log }: ApiContext): void {
   api.delete("/v1/gateways/:gateway/rollout-policy", {
     schema: answering(readAnswers(policyShown), { summary: "Stage a gateway's changes no more", tags, params: gatewayParams }),
     handler: async (request) => {
+      refusePreconditions(request.headers);
       const { gateway } = request.params;
       const before = await shown(gateway);
       await store.rollouts.deletePolicy(gateway);

@@ -92,15 +92,8 @@ export async function inTransaction<T>(
   options: TransactionOptions,
   work: (transaction: Transaction) => Promise<T>,
 ): Promise<T> {
-  const client = await pool.connect().catch((error: unknown) => {
-    throw new QueryFailure(error);
-  });
-  // The pool listens only while a connection is idle: an 'error' between two statements would end the process.
-  const ignore = (): void => {};
-  client.on("error", ignore);
-  const transaction = new Transaction(client);
+  const { client, transaction, ignore } = await begun(pool, options);
   try {
-    await transaction.begin(options);
     const value = await work(transaction);
     if (!transaction.commitWasSent) await transaction.commit();
     return value;
@@ -112,3 +105,40 @@ export async function inTransaction<T>(
     client.off("error", ignore);
   }
 }
+
+interface Begun {
+  readonly client: pg.PoolClient;
+  readonly transaction: Transaction;
+  readonly ignore: () => void;
+}
+
+/**
+ * A server that was restarted leaves dead connections in the pool, which learns it a moment later. One that is found dead at BEGIN has done
+ * nothing, so another is taken; when the database is away, connecting fails.
+ */
+async function begun(pool: pg.Pool, options: TransactionOptions): Promise<Begun> {
+  for (let taken = 1; ; taken++) {
+    const client = await pool.connect().catch((error: unknown) => {
+      throw new QueryFailure(error);
+    });
+    // The pool listens only while a connection is idle: an 'error' between two statements would end the process.
+    const ignore = (): void => {};
+    client.on("error", ignore);
+    const transaction = new Transaction(client);
+    const startedAt = performance.now();
+    try {
+      await transaction.begin(options);
+      return { client, transaction, ignore };
+    } catch (error) {
+      client.release(true);
+      client.off("error", ignore);
+      // What took long was no dead connection but a database that does not answer.
+      const wasDead =
+        error instanceof QueryFailure && error.kind === "unavailable" && performance.now() - startedAt < deadWithinMs;
+      if (!wasDead || taken > pool.options.max) throw error;
+    }
+  }
+}
+
+/** A connection that is dead says so sooner. */
+const deadWithinMs = 250;

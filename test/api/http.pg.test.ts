@@ -254,7 +254,11 @@ test("OpenAPI tells the headers of every call that writes, and preconditions whe
   // What a call says that it reads, it refuses when it is wrong; what it does not say, it refuses when it is there, or has none to read.
   for (const { name } of writes) {
     const [method = "", path = ""] = name.split(" ");
-    const url = path.replace("{name}", "h").replace("{endpoint}", "10.0.0.1:1").replace("{revision}", "1");
+    const url = path
+      .replace("{name}", "h")
+      .replace("{endpoint}", "10.0.0.1:1")
+      .replace("{revision}", "1")
+      .replace("{gateway}", "edge");
     const body = method === "DELETE" ? undefined : bodyFor(method, path);
     const answer = await it.api.call(method, url, body, { "if-match": "no tag" });
     expect([name, answer.status, (answer.body as { header?: string }).header]).toEqual([name, 400, "If-Match"]);
@@ -275,6 +279,8 @@ function bodyFor(method: string, path: string): unknown {
   if (path.endsWith("/endpoints")) return method === "PATCH" ? { remove: ["10.0.0.1:1"] } : { endpoints: [] };
   if (path.startsWith("/v1/listeners")) return { name: "h", protocol: "http", port: 1, gateways: ["edge"] };
   if (path.startsWith("/v1/routes")) return { name: "h", protocol: "http", listeners: ["h"], backends: [{ cluster: "h" }] };
+  if (path === "/v1/drains") return { endpoints: ["10.0.0.1:1"] };
+  if (path.endsWith("/rollout-policy")) return { stages: [{ nodes: 1 }] };
   return path.endsWith("{endpoint}") ? { weight: 1 } : { name: "h" };
 }
 
