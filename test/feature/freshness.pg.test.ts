@@ -1,6 +1,5 @@
 // Never older than the database: an Envoy that comes to a replica which has not heard of the newest revision is answered with that
-// revision all the same, at once, and not a poll later. Mutants that were tried, and are caught: a stream that does not wait; a wait
-// that does not have the feed read.
+// revision all the same, at once, and not a poll later. A mutant that was tried, and is caught: a stream that does not wait.
 import { beforeAll, expect, test } from "vitest";
 import type { Store } from "../../src/store/store.js";
 import { author, cluster, endpoint, listener, openStore, route } from "../store/samples.js";
