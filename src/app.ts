@@ -10,7 +10,7 @@ import { Validator } from "./plan/validate.js";
 import { createFollower, type Follower } from "./snapshot/follower.js";
 import { Fleet } from "./status/fleet.js";
 import { RefusalWebhook } from "./status/refusal-webhook.js";
-import { createStore, type Store } from "./store/store.js";
+import { createStore, type Store, toRetentionRule } from "./store/store.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createMetrics, type Metrics } from "./telemetry/metrics.js";
 import { watchProcess } from "./telemetry/process-metrics.js";
@@ -187,7 +187,6 @@ class ControlPlane implements App {
 export async function createApp(config: Config, log: Logger): Promise<App> {
   const metrics = createMetrics();
   const { url, notify, apiPoolSize, feedPoolSize, connectTimeoutMs, queryTimeoutMs } = config.database;
-  const { days, leastRevisions: least } = config.history;
   const store = await createStore({
     databaseUrl: url,
     notify,
@@ -195,7 +194,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     feedPoolSize,
     connectTimeoutMs,
     queryTimeoutMs,
-    retention: days === 0 ? undefined : { days, least },
+    retention: toRetentionRule(config.history),
     log: log.child({ room: "store" }),
     metrics,
   });
