@@ -18,7 +18,7 @@ import { createFollower, type Follower } from "./snapshot/follower.js";
 import { Fleet } from "./status/fleet.js";
 import { Loads } from "./status/loads.js";
 import { RefusalWebhook } from "./status/refusal-webhook.js";
-import { createStore, type Store } from "./store/store.js";
+import { createStore, type Store, toRetentionRule } from "./store/store.js";
 import { systemClock } from "./telemetry/clock.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createMetrics, type Metrics } from "./telemetry/metrics.js";
@@ -227,7 +227,6 @@ class ControlPlane implements App {
 
 function openStore(config: Config, log: Logger, metrics: Metrics): Promise<Store> {
   const { url, notify, apiPoolSize, feedPoolSize, connectTimeoutMs, queryTimeoutMs } = config.database;
-  const { days, leastRevisions: least } = config.history;
   return createStore({
     databaseUrl: url,
     notify,
@@ -235,7 +234,7 @@ function openStore(config: Config, log: Logger, metrics: Metrics): Promise<Store
     feedPoolSize,
     connectTimeoutMs,
     queryTimeoutMs,
-    retention: days === 0 ? undefined : { days, least },
+    retention: toRetentionRule(config.history),
     log: log.child({ room: "store" }),
     metrics,
   });

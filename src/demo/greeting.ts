@@ -47,7 +47,7 @@ function commandLines(facts: GreetingFacts): readonly string[] {
     curl -X PUT '${apiUrl}/v1/routes/checkout/weights?wait=acked' ${json} \\
       -d '{"weights":{"checkout-v1":50,"checkout-v2":50}}'${http}`,
     `Send nothing new to one endpoint; what is under way goes on:
-    curl -X PUT '${apiUrl}/v1/clusters/checkout-v1/endpoints/${host}:${facts.firstBackendPort}?wait=acked' ${json} -d '{"enabled":false}'`,
+    curl -X PATCH '${apiUrl}/v1/clusters/checkout-v1/endpoints/${host}:${facts.firstBackendPort}?wait=acked' ${json} -d '{"enabled":false}'`,
     `Look at the fleet:
     ${program} nodes${flag}`,
     `Let a backend answer 500 to everything: its health check takes it out within three seconds (mode/ok heals it):

@@ -8,6 +8,8 @@ import type { PruneStep } from "./retention.js";
 
 /** Between two looks when there is nothing to prune: 75–125 % of it. */
 const idleMs = 10 * 60_000;
+/** The first look comes within this: what piled up while all were down is not left for long. */
+const firstLookMs = 5_000;
 /** A pause is so many times as long as the step before it: the writers' share of the database stays theirs. */
 const pausePerStep = 4;
 const minPauseMs = 20;
@@ -40,7 +42,7 @@ export class HistoryPruner {
 
   async #run(): Promise<void> {
     const idle = this.options.idleMs ?? idleMs;
-    let pauseMs = Math.random() * Math.min(idle, 60_000);
+    let pauseMs = Math.random() * Math.min(idle, firstLookMs);
     let pruned = 0;
     while (await this.#pause(pauseMs)) {
       const startedAt = performance.now();

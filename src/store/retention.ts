@@ -1,6 +1,7 @@
 // One step of pruning the history: what is older than the rule keeps goes, a bounded piece at a time, by whichever replica comes first.
 // In: the rule. Out: how far the history is cut now. Ages are reckoned on the database's clock. Called by history-pruner.ts.
 // A piece is verified before it goes: what was edited behind our back is evidence, and stays.
+import assert from "node:assert/strict";
 import type pg from "pg";
 import type { Revision } from "../model/revision.js";
 import { auditAfter, type ChainBreak } from "./audit.js";
@@ -13,6 +14,17 @@ import { inTransaction, type Transaction } from "./transaction.js";
 export interface RetentionRule {
   readonly days: number;
   readonly least: number;
+}
+
+/** The settings as a rule; undefined: everything is kept for ever. */
+export function toRetentionRule({
+  days,
+  leastRevisions,
+}: {
+  readonly days: number;
+  readonly leastRevisions: number;
+}): RetentionRule | undefined {
+  return days === 0 ? undefined : { days, least: leastRevisions };
 }
 
 /** What one step came to. */
@@ -39,6 +51,7 @@ interface CandidateRow {
 
 /** @throws database_unavailable */
 export async function pruneStep(pool: pg.Pool, rule: RetentionRule, queryTimeoutMs: number): Promise<PruneStep> {
+  assert(rule.days >= 1 && rule.least >= 1, "a rule that keeps nothing is none");
   const cut = await readCut((text, values) => read(pool, text, values));
   const none = { pruned: 0, cut: cut.revision, isMore: false, break: undefined };
   const target = await findTarget(pool, rule, cut);

@@ -36,6 +36,7 @@ export { beyondCut } from "./history-cut.js";
 export type { ListFilter, ListPage, Page, StoreReads } from "./object-reads.js";
 export type { Stored } from "./objects.js";
 export type { PruneStep, RetentionRule } from "./retention.js";
+export { toRetentionRule } from "./retention.js";
 export type { FeedAnswer } from "./revision-feed.js";
 export type { ObjectCounts, RevisionFacts, RevisionMark } from "./revisions.js";
 export type {

@@ -106,7 +106,7 @@ export const metricTable = {
   history_broken: {
     kind: "gauge",
     labels: [],
-    help: "1: what was to be pruned is not what was written, and stays (chancery audit verify).",
+    help: "Whether what was to be pruned is not what was written, and stays: 1 or 0 (chancery audit verify says where).",
   },
   store_connections: {
     kind: "gauge",

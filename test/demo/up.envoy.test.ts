@@ -96,6 +96,11 @@ test("the greeting says where everything is, and its commands name these ports",
   expect(log).toContain(`nodes --api http://127.0.0.1:${ports.api}`);
 });
 
+test("writes are shown to the demo's own Envoy before their commit", async () => {
+  const ready: unknown = await (await fetch(`http://127.0.0.1:${ports.api}/readyz`)).json();
+  expect(ready).toMatchObject({ validation: { state: "on", envoyVersion: expect.any(String) } });
+});
+
 /** The commands below "Try:", a line each. */
 function tried(log: string): readonly string[] {
   const text = log.slice(log.indexOf("Try:")).replaceAll("\\\n", "");

@@ -55,6 +55,16 @@ describe("what goes", () => {
     expect(await kept()).toEqual([7, 8, 9, 10]);
   });
 
+  test("is nothing by a rule that would keep nothing", async () => {
+    await age(url, 10, 31);
+    for (const none of [
+      { days: 0, least: 2 },
+      { days: 30, least: 0 },
+    ])
+      await expect(store.prune(none)).rejects.toThrow("keeps nothing");
+    expect(await kept()).toHaveLength(10);
+  });
+
   test("is not the newest, whatever their age", async () => {
     await age(url, 10, 31);
     expect(await pruneAll(store, { days: 30, least: 4 })).toBe(6);

@@ -2,7 +2,7 @@
 import { pino } from "pino";
 import { afterEach, expect, test } from "vitest";
 import { HistoryPruner } from "../../../src/store/history-pruner.js";
-import type { PruneStep } from "../../../src/store/retention.js";
+import { type PruneStep, toRetentionRule } from "../../../src/store/retention.js";
 import { createMetrics } from "../../../src/telemetry/metrics.js";
 import { waitFor } from "../../support/wait.js";
 
@@ -23,6 +23,11 @@ function start(step: () => Promise<PruneStep>) {
 }
 
 const nothing: PruneStep = { pruned: 0, cut: 0, isMore: false, break: undefined };
+
+test("0 days is for ever, and no rule at all", () => {
+  expect(toRetentionRule({ days: 0, leastRevisions: 1_000 })).toBeUndefined();
+  expect(toRetentionRule({ days: 90, leastRevisions: 1_000 })).toEqual({ days: 90, least: 1_000 });
+});
 
 test("it goes on until there is nothing more, and says once what went", async () => {
   const steps = [
