@@ -4,7 +4,7 @@
 import { AppError, type Problem } from "../errors.js";
 import { parseAddressKey } from "../model/address.js";
 import type { Cluster } from "../model/cluster.js";
-import { type DrainedEndpoint, maxDrainTimeoutMs, standardDrainTimeoutMs } from "../model/drain.js";
+import { type DrainedEndpoint, maxDrainTimeoutMs, maxOpenDrains, standardDrainTimeoutMs } from "../model/drain.js";
 import { type DrainGuarantee, guaranteeOf } from "../model/drain-guarantee.js";
 import { addressKey, type Endpoint, takesNew } from "../model/endpoint.js";
 import { problem } from "../model/problem-codes.js";
@@ -45,6 +45,7 @@ export async function startDrain(tx: WriteTx, { id, body, by, mayTakeLast }: Dra
       tx,
       free.map(([, { object }]) => object),
     );
+  await refuseTooMany(tx);
   const joined = await readJoined(tx, endpoints);
   await tx.drains.start({
     id,
@@ -202,6 +203,13 @@ async function refuseLast(tx: WriteTx, drained: readonly Endpoint[]): Promise<vo
     .join("; ");
   const detail = `${told}. If that is meant, override last-endpoint: it is recorded with the revision.`;
   throw new AppError("guard_refused", { guards: faults, override: ["last-endpoint"], detail });
+}
+
+/** @throws too_many_requests: every control plane looks at all of them, several times a second */
+async function refuseTooMany(tx: WriteTx): Promise<void> {
+  if ((await tx.drains.countOpen()) < maxOpenDrains) return;
+  const detail = `${maxOpenDrains} drains are open, and no more at once: one drain may have up to ${maxDrainEndpoints} endpoints`;
+  throw new AppError("too_many_requests", { maxOpenDrains, detail });
 }
 
 async function readJoined(tx: WriteTx, endpoints: readonly DrainedEndpoint[]): Promise<readonly DrainRecord[]> {

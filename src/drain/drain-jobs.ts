@@ -9,6 +9,8 @@ import { takeStep } from "./take-step.js";
 
 /** While drains are open; half of what a drain may be late. In ms. */
 const busyPollMs = 500;
+/** Drains read at once: a fleet of thousands has as many rows for each, and a step has little time. */
+const batchSize = 20;
 /** While none is, for those that another replica began without a hint. In ms. */
 const idlePollMs = 1_000;
 
@@ -67,8 +69,14 @@ export class DrainJobs {
     const { log, store } = this.options;
     try {
       const open = await store.drains.open();
-      this.#measure(open);
-      for (const drain of open) await this.#advance(drain);
+      const seen: Seen[] = [];
+      for (let at = 0; at < open.length && this.#state === "running"; at += batchSize) {
+        for (const drain of await store.drains.read(open.slice(at, at + batchSize))) {
+          seen.push(seenOf(drain));
+          await this.#advance(drain);
+        }
+      }
+      this.#measure(seen);
       if (this.#isDown) log.info({}, "drains go on: the database is back");
       this.#isDown = false;
       return open.length > 0 ? busyPollMs : idlePollMs;
@@ -101,14 +109,24 @@ export class DrainJobs {
     }
   }
 
-  #measure(open: readonly DrainRecord[]): void {
+  #measure(seen: readonly Seen[]): void {
     const { metrics } = this.options;
-    const inFlight = open.reduce((sum, drain) => {
-      const seen = tally(drain.nodes, isReported(drain));
-      return sum + seen.inFlight + seen.unattributed;
-    }, 0);
     for (const state of ["draining", "closing"] as const)
-      metrics.set("drains_open", { state }, open.filter((drain) => drain.state === state).length);
-    metrics.set("drain_in_flight", {}, inFlight);
+      metrics.set("drains_open", { state }, seen.filter((drain) => drain.state === state).length);
+    metrics.set(
+      "drain_in_flight",
+      {},
+      seen.reduce((sum, { inFlight }) => sum + inFlight, 0),
+    );
   }
+}
+
+interface Seen {
+  readonly state: DrainRecord["state"];
+  readonly inFlight: number;
+}
+
+function seenOf(drain: DrainRecord): Seen {
+  const { inFlight, unattributed } = tally(drain.nodes, isReported(drain));
+  return { state: drain.state, inFlight: inFlight + unattributed };
 }

@@ -28,5 +28,7 @@ export interface DrainedEndpoint {
 export const standardDrainTimeoutMs = 30_000;
 /** Longest. In ms. */
 export const maxDrainTimeoutMs = 3_600_000;
+/** Drains that may be open at once; one more is refused. */
+export const maxOpenDrains = 1_000;
 /** An Envoy that has been away for so long counts as gone: longer than a reconnection takes, as its reports need 5 s. In ms. */
 export const goneAfterMs = 15_000;

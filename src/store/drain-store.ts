@@ -2,6 +2,7 @@
 // Out: DrainRecords and rows of `drain_nodes`. The jobs have a pool of their own, with short limits: a transaction whose process hangs
 // is cut off by the database while there is time left for another replica. Called by drain/ and api/ through store.ts.
 import type pg from "pg";
+import { maxOpenDrains } from "../model/drain.js";
 import type { Author, Revision } from "../model/revision.js";
 import { type DrainColumns, type DrainRecord, drainQuery, fromDrainColumns, type LoadVerdict } from "./drain-row.js";
 import type { Observe } from "./observed.js";
@@ -9,8 +10,8 @@ import { read } from "./pool.js";
 import { type WriteOptions, type Written, write } from "./write.js";
 import type { WriteTx } from "./write-tx.js";
 
-/** Open drains looked at in one go; more are looked at when these have ended. */
-const maxOpen = 200;
+/** Two that begin at once may both find room: so a few more are looked at than may be open. */
+const maxLookedAt = 2 * maxOpenDrains;
 
 /** What the watch of a replica is to look for. */
 export interface WatchedDrain {
@@ -63,15 +64,17 @@ export interface DrainPage {
 
 /** All throw database_unavailable. */
 export interface DrainStore {
-  /** Those that have not ended, oldest first, with all that is known of their Envoys. */
-  open(): Promise<readonly DrainRecord[]>;
+  /** Ids of those that have not ended, the nearest deadline first. */
+  open(): Promise<readonly string[]>;
+  /** Those of `ids` that are there, with all that is known of their Envoys. A row per Envoy and drain: ask for a few at a time. */
+  read(ids: readonly string[]): Promise<readonly DrainRecord[]>;
   /** One step of a drain, as a write by "drain <id>" that may take its own endpoints. */
   write<T>(id: string, reason: string, work: (tx: WriteTx) => Promise<T>): Promise<Written<T>>;
   get(id: string): Promise<DrainRecord | undefined>;
   list(page: DrainPage): Promise<{ readonly items: readonly DrainRecord[]; readonly next: string | undefined }>;
   /** Those of `ids` that have ended, or are not there. */
   ended(ids: readonly string[]): Promise<readonly string[]>;
-  /** The same as `open`, as little as the watch needs. */
+  /** Those that have not ended, as much as the watch needs. */
   watched(): Promise<readonly WatchedDrain[]>;
   /** Each is noted once: the first time stays. */
   saveAcks(replica: string, rows: readonly DrainAck[]): Promise<void>;
@@ -133,7 +136,7 @@ const watchedQuery = `
   select drains.id, coalesce(revisions.revision, drains.joined_at) as revision, ${ageMs("drains.created_at")} as "startedAgoMs",
          drains.gateways, drains.endpoints
     from drains left join revisions on revisions.id = drains.revision_id
-   where drains.ended_at is null order by drains.ordinal limit ${maxOpen}`;
+   where drains.ended_at is null order by drains.ordinal limit ${maxLookedAt}`;
 
 type WatchedColumns = Omit<WatchedDrain, "endpoints"> & Pick<DrainRecord, "endpoints">;
 
@@ -153,9 +156,13 @@ async function select(pool: pg.Pool, condition: string, values: readonly unknown
 
 /** Drains on the pools. */
 export function createDrainStore({ api, feed, jobs, observe }: DrainStoreOptions): DrainStore {
-  const openOnes = `drains.ended_at is null order by drains.ordinal limit ${maxOpen}`;
   return {
-    open: () => observe("open_drains", () => select(jobs.pool, openOnes)),
+    open: () =>
+      observe("open_drains", async () => {
+        const nearest = `select id from drains where ended_at is null order by coalesce(closing_until, deadline) limit ${maxLookedAt}`;
+        return (await read<{ id: string }>(jobs.pool, nearest)).map(({ id }) => id);
+      }),
+    read: (ids) => observe("read_drains", () => select(jobs.pool, "drains.id = any($1) order by drains.ordinal", [ids])),
     write(id, reason, work) {
       const author: Author = { author: `drain ${id}`, requestId: id, reason };
       return observe("write_drain", () => write(jobs, author, work, { drain: id }));

@@ -54,6 +54,7 @@ export interface DrainTx {
   gatewaysOf(clusters: readonly string[]): Promise<readonly string[]>;
   /** How an endpoint of this address went last, from this cluster or from any; undefined: none ever did. */
   lastRemoval(endpoint: string, cluster: string | undefined): Promise<Removal | undefined>;
+  countOpen(): Promise<number>;
   start(drain: NewDrain): Promise<void>;
   read(id: string): Promise<DrainRecord | undefined>;
   /** Locked; waits for whoever has it. */
@@ -107,7 +108,7 @@ export function createDrainTx(transaction: Transaction, revisionId: string): Dra
   };
 }
 
-type Looks = Pick<DrainTx, "endpointsWith" | "gatewaysOf" | "lastRemoval">;
+type Looks = Pick<DrainTx, "endpointsWith" | "gatewaysOf" | "lastRemoval" | "countOpen">;
 
 function createLooks(
   transaction: Transaction,
@@ -134,6 +135,10 @@ function createLooks(
         [space, clusters],
       );
       return rows.map(({ gateway }) => gateway);
+    },
+    async countOpen() {
+      const [row] = await transaction.query<{ n: number }>("select count(*)::int as n from drains where ended_at is null");
+      return row?.n ?? 0;
     },
     async lastRemoval(endpoint, cluster) {
       const [row] = await transaction.query<{ revision: Revision; author: string; ago_ms: number }>(

@@ -244,6 +244,19 @@ describe("the last endpoint", () => {
   });
 });
 
+test("of a thousand open ones there is one more neither", async () => {
+  await jobs.stop();
+  await sql(
+    it.databaseUrl,
+    `insert into drains (id, author, request_id, state, afterwards, timeout_ms, endpoints, gateways, deadline)
+     select 'many-' || n, 'x', 'x', 'draining', 'remove', 1, '[]', '["edge"]', clock_timestamp() + interval '1 hour' from generate_series(1, 1000) as n`,
+  );
+  const refused = await call("POST", "/v1/drains", { cluster: app, endpoints: [key(1)] });
+  expect([refused.status, refused.body]).toMatchObject([429, { code: "too_many_requests", maxOpenDrains: 1_000 }]);
+  await sql(it.databaseUrl, "delete from drains where id like 'many-%'");
+  jobs = new DrainJobs({ store: it.store, log: createLogger("silent"), metrics: createMetrics() });
+});
+
 describe("cancelling", () => {
   test("puts the endpoints back as they were, once", async () => {
     const before = await endpointOf(1);

@@ -59,7 +59,10 @@ describe("under load", () => {
     for (let round = 0; round < 4; round++) {
       const leaving = backends.slice(0, 5);
       const { id } = await drain(leaving);
+      await waitFor("every Envoy has it", async () => (await show(id)).state !== "requested");
+      const requests = leaving.map((backend) => backend.requests);
       const safe = await ended(id);
+      expect(leaving.map((backend) => backend.requests)).toEqual(requests);
       expect(safe).toMatchObject({ state: "removed", safeToStop: true, acked: 2, total: 2, leftOpen: 0 });
       expect(tookMs(safe)).toBeLessThan(20_000);
       await Promise.all(leaving.map((backend) => backend.close()));

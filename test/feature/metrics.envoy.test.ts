@@ -39,7 +39,7 @@ async function contend(): Promise<void> {
 
 /** A drain whose deadline comes while an Envoy that has just left still has a request there. */
 async function leaveOneOpen(port: number): Promise<void> {
-  const body = { cluster: "spare", endpoints: [`127.0.0.1:${port}`], timeoutMs: 300, afterwards: "disable" };
+  const body = { cluster: "app", endpoints: [`127.0.0.1:${port}`], timeoutMs: 1_500, afterwards: "disable" };
   const { object } = await world.api.post("/v1/drains?override=last-endpoint", body);
   await sql(
     world.databaseUrl,
