@@ -82,7 +82,7 @@ create table rollout_traffic (
   primary key (rollout, replica, stage, sees)
 );
 
--- What holds for changes of a gateway that do not say otherwise.
+-- What holds for changes of a gateway that do not say otherwise. A change of it is a revision, with the kind 'rollout-policy'.
 create table gateway_policies (
   gateway text collate "C" primary key,
   rollout jsonb not null,
@@ -195,7 +195,7 @@ begin
   end if;
 
   select count(*) into wanted from changes
-   where changes.revision = taken.n and changes.after is not null and changes.kind <> 'rollout';
+   where changes.revision = taken.n and changes.after is not null and changes.kind not in ('rollout', 'rollout-policy');
   if written <> wanted then
     raise exception 'revision % changes % objects, but % rows are there', taken.n, wanted, written;
   end if;

@@ -2,6 +2,7 @@
 // How a write becomes a rollout: staging.ts. What drives one: rollout/.
 import { Type } from "typebox";
 import { AppError } from "../errors.js";
+import type { RolloutPolicy } from "../model/rollout.js";
 import type { OpenRollout, RolloutStore } from "../store/store.js";
 import { answering, readAnswers } from "./answers.js";
 import { readAuthor } from "./author.js";
@@ -11,7 +12,7 @@ import { refusePreconditions } from "./preconditions.js";
 import { fromRolloutBody, rolloutSchema, rolloutShown, toOpenRolloutBody, toPolicyBody, toRolloutBody } from "./rollout-body.js";
 import { whenEnded } from "./rollout-wait.js";
 import { restore } from "./undo.js";
-import { idempotencyOf, maxWaitMs } from "./write-choices.js";
+import { idempotencyOf, type KeyedRequest, maxWaitMs } from "./write-choices.js";
 
 const tags = ["rollouts"];
 const standardLimit = 100;
@@ -100,11 +101,31 @@ const policyShown = Type.Object({
   at: Type.String({ format: "date-time" }),
 });
 
-function policyCalls(api: Api, { store, log }: ApiContext): void {
+/** A change of a policy is a revision: whoever lifts one is in the history. */
+async function setPolicy(
+  { store, log }: ApiContext,
+  request: KeyedRequest & { readonly id: string; readonly params: { readonly gateway: string } },
+  policy: RolloutPolicy | undefined,
+): Promise<RolloutPolicy | undefined> {
+  refusePreconditions(request.headers);
+  const { gateway } = request.params;
+  const given = readAuthor(request.headers, request.id);
+  const author = { ...given, reason: given.reason ?? `rollout policy of gateway ${gateway} ${policy ? "set" : "lifted"}` };
+  const { value } = await store.write(author, (tx) => tx.rollouts.setPolicy(gateway, policy, author.author), {
+    idempotency: idempotencyOf(request),
+  });
+  log.info({ ...author, gateway }, "rollout policy");
+  return value ?? undefined;
+}
+
+function policyCalls(api: Api, context: ApiContext): void {
   const gatewayParams = Type.Object({ gateway: name("gateway") });
+  const { store } = context;
+  const none = (gateway: string) =>
+    new AppError("not_found", { kind: "rollout policy", name: gateway, detail: `gateway ${gateway} has none` });
   const shown = async (gateway: string) => {
     const [found] = await store.rollouts.policies([gateway]);
-    if (!found) throw new AppError("not_found", { kind: "rollout policy", name: gateway, detail: `gateway ${gateway} has none` });
+    if (!found) throw none(gateway);
     return { ...found, rollout: toPolicyBody(found.rollout) };
   };
   api.get("/v1/gateways/:gateway/rollout-policy", {
@@ -123,23 +144,21 @@ function policyCalls(api: Api, { store, log }: ApiContext): void {
       body: rolloutSchema,
     }),
     handler: async (request) => {
-      refusePreconditions(request.headers);
-      const { gateway } = request.params;
-      const author = readAuthor(request.headers, request.id);
-      await store.rollouts.putPolicy(gateway, fromRolloutBody(request.body, ""), author.author);
-      log.info({ ...author, gateway }, "rollout policy");
-      return shown(gateway);
+      await setPolicy(context, request, fromRolloutBody(request.body, ""));
+      return shown(request.params.gateway);
     },
   });
   api.delete("/v1/gateways/:gateway/rollout-policy", {
-    schema: answering(readAnswers(policyShown), { summary: "Stage a gateway's changes no more", tags, params: gatewayParams }),
+    schema: answering(readAnswers(Type.Object({ gateway: Type.String(), rollout: Type.Unknown() })), {
+      summary: "Stage a gateway's changes no more",
+      tags,
+      params: gatewayParams,
+    }),
     handler: async (request) => {
-      refusePreconditions(request.headers);
       const { gateway } = request.params;
-      const before = await shown(gateway);
-      await store.rollouts.deletePolicy(gateway);
-      log.info({ ...readAuthor(request.headers, request.id), gateway }, "rollout policy removed");
-      return before;
+      const before = await setPolicy(context, request, undefined);
+      if (!before) throw none(gateway);
+      return { gateway, rollout: toPolicyBody(before) };
     },
   });
 }

@@ -7,6 +7,9 @@ import { type SpecChange, toChange } from "./row-change.js";
 /** The kind under which `changes` has what a revision did to a rollout; it is no kind of object. */
 export const overlayKind = "rollout";
 
+/** The same of a gateway's policy: for the history alone, as no snapshot depends on it. */
+export const policyKind = "rollout-policy";
+
 /** As `changes.after` holds it. A move to another stage has no `changes`: they are as they were. */
 export interface OverlaySpec {
   readonly shares: Readonly<Record<string, number>>;

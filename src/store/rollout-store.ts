@@ -100,9 +100,6 @@ export interface RolloutStore {
   /** All Envoys of the stage have it: from now on it bakes. Once per stage. */
   markAcked(name: string, stage: number): Promise<void>;
   policies(gateways?: readonly string[]): Promise<readonly GatewayPolicy[]>;
-  putPolicy(gateway: string, rollout: RolloutPolicy, author: string): Promise<void>;
-  /** False: it had none. */
-  deletePolicy(gateway: string): Promise<boolean>;
 }
 
 interface RolloutRow {
@@ -225,7 +222,7 @@ const addTrafficQuery = `
   on conflict (rollout, replica, stage, sees) do update
      set requests = stored.requests + excluded.requests, errors = stored.errors + excluded.errors`;
 
-function createPolicies(pool: pg.Pool): Pick<RolloutStore, "policies" | "putPolicy" | "deletePolicy"> {
+function createPolicies(pool: pg.Pool): Pick<RolloutStore, "policies"> {
   return {
     async policies(gateways) {
       const rows = await read<Omit<GatewayPolicy, "at"> & { readonly at: Date }>(
@@ -234,17 +231,6 @@ function createPolicies(pool: pg.Pool): Pick<RolloutStore, "policies" | "putPoli
         [gateways ?? null],
       );
       return rows.map(({ at, ...row }) => ({ ...row, at: at.toISOString() }));
-    },
-    async putPolicy(gateway, rollout, author) {
-      await read(
-        pool,
-        `insert into gateway_policies (gateway, rollout, author) values ($1, $2, $3)
-         on conflict (gateway) do update set rollout = excluded.rollout, author = excluded.author, at = clock_timestamp()`,
-        [gateway, JSON.stringify(rollout), author],
-      );
-    },
-    async deletePolicy(gateway) {
-      return (await read(pool, "delete from gateway_policies where gateway = $1 returning gateway", [gateway])).length > 0;
     },
   };
 }

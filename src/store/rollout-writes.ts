@@ -8,7 +8,7 @@ import type { RolloutPolicy } from "../model/rollout.js";
 import { clustersOf, listenersOf } from "../model/route.js";
 import { sameContent } from "../model/same.js";
 import type { Stored } from "./objects.js";
-import { type OverlaySpec, overlayKind } from "./rollout-row.js";
+import { type OverlaySpec, overlayKind, policyKind } from "./rollout-row.js";
 import type { AppliedObjects, RolloutState } from "./rollout-store.js";
 import { toSpecChange } from "./row-change.js";
 import type { Transaction } from "./transaction.js";
@@ -48,13 +48,15 @@ export class RolloutOvertaken extends Interruption {
   }
 }
 
-/** As `changes` holds it. */
-export interface OverlayRowChange {
-  readonly kind: typeof overlayKind;
-  readonly name: string;
-  readonly before: null;
-  readonly after: OverlaySpec | null;
-}
+/** As `changes` holds it: of a rollout, or of a gateway's policy. */
+export type OverlayRowChange =
+  | { readonly kind: typeof overlayKind; readonly name: string; readonly before: null; readonly after: OverlaySpec | null }
+  | {
+      readonly kind: typeof policyKind;
+      readonly name: string;
+      readonly before: RolloutPolicy | null;
+      readonly after: RolloutPolicy | null;
+    };
 
 /** The rollouts of one transaction. */
 export class RolloutWrites {
@@ -153,6 +155,24 @@ export class RolloutWrites {
       [name, state, end?.cause ?? null, end?.detail ?? null],
     );
     return ended.length > 0;
+  }
+
+  /** What holds for the gateway's changes from now on; undefined: they are not staged. Returns what held before. */
+  async setPolicy(gateway: string, policy: RolloutPolicy | undefined, author: string): Promise<RolloutPolicy | undefined> {
+    const [known] = await this.transaction.query<{ rollout: RolloutPolicy }>(
+      "select rollout from gateway_policies where gateway = $1 for update",
+      [gateway],
+    );
+    if (policy)
+      await this.transaction.query(
+        `insert into gateway_policies (gateway, rollout, author) values ($1, $2, $3)
+         on conflict (gateway) do update set rollout = excluded.rollout, author = excluded.author, at = clock_timestamp()`,
+        [gateway, JSON.stringify(policy), author],
+      );
+    else await this.transaction.query("delete from gateway_policies where gateway = $1", [gateway]);
+    if (!sameContent(known?.rollout, policy))
+      this.#changes.push({ kind: policyKind, name: gateway, before: known?.rollout ?? null, after: policy ?? null });
+    return known?.rollout;
   }
 
   async #letGo(name: string): Promise<void> {

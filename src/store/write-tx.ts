@@ -77,7 +77,7 @@ export interface WriteTx {
    */
   differences(from: Revision, to?: Revision): Promise<readonly Change[]>;
   /** Staged rollouts that this write begins, moves or ends. */
-  readonly rollouts: Pick<RolloutWrites, "begin" | "move" | "promote" | "abort" | "finish">;
+  readonly rollouts: Pick<RolloutWrites, "begin" | "move" | "promote" | "abort" | "finish" | "setPolicy">;
 }
 
 /** kind → name → the row as it is now, locked by us; undefined: it is not there. */

@@ -125,4 +125,27 @@ describe.each<Mode>(["delta", "sotw"])("a staged rollout, %s", (mode) => {
     await waitFor("nobody has it", async () => ((await having()) === 0 ? true : undefined));
     expect((await send({ port, path: "/" })).backend).toBe("old");
   });
+
+  test("what answers 5xx at the first Envoy goes no further, and is put back within 10 s", async () => {
+    // Mutants: a watch that counts no traffic; `sees` of the counted Envoys swapped.
+    fresh.status = 500;
+    const load = startLoad({
+      next: () => ({ port, path: "/" }),
+      keepAlive: 0,
+      newConnections: 4,
+      requestsPerSecond: 200,
+      accepts: ({ backend }) => backend !== undefined,
+    });
+    const started = performance.now();
+    const answer = await change("fresh", { bakeMs: 60_000, abortOn: { errorRate: 0.2 } }, "?wait=acked&timeoutMs=40000");
+    const tookMs = performance.now() - started;
+    const { code, rollout: stopped, detail } = answer.body as unknown as { code: string; rollout: Rollout; detail: string };
+    expect([code, stopped?.stage, stopped?.cause], answer.text).toEqual(["rollout_aborted", 0, "error-rate"]);
+    expect(detail).toMatch(/requests .* were answered by 5xx/);
+    await waitFor("nobody has it", async () => count(await seen()) === 0);
+    const { byBackend } = await load.stop();
+    fresh.status = 200;
+    expect(tookMs).toBeLessThan(20_000); // 10 s, and as much again for a busy machine.
+    expect(byBackend.get("fresh")).toBeGreaterThan(0);
+  });
 });
