@@ -91,7 +91,7 @@ function listCall(api: Api, { store }: ApiContext, followers: Followers): void {
 }
 
 /** @throws beyond_history */
-export async function refusePruned(store: Pick<Store, "history">, revision: Revision): Promise<void> {
+async function refusePruned(store: Pick<Store, "history">, revision: Revision): Promise<void> {
   const cut = await store.history.cut();
   if (revision <= cut.revision) throw beyondCut(revision, cut);
 }
