@@ -1,6 +1,7 @@
 // Every metric of the table comes out with a value once what it counts has happened, on a whole control plane with a real Envoy. A metric
 // that nobody feeds, or one that is fed with the wrong sign, is worse than none.
 import { createServer } from "node:net";
+import { Client, credentials } from "@grpc/grpc-js";
 import { beforeAll, expect, test } from "vitest";
 import { metricTable } from "../../src/telemetry/metrics.js";
 import { acked } from "../support/api-client.js";
@@ -58,6 +59,19 @@ async function meetALimit(): Promise<void> {
   await stream.ended;
 }
 
+/** A report that can't be read ends its stream. */
+async function reportDamaged(): Promise<void> {
+  const client = new Client(`127.0.0.1:${world.replica.xdsPort}`, credentials.createInsecure());
+  const same = (bytes: Buffer): Buffer => bytes;
+  const path = "/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats";
+  const call = client.makeBidiStreamRequest(path, same, same);
+  const ended = new Promise((resolve) => call.on("error", resolve));
+  call.resume();
+  call.write(Buffer.from([0x0a, 0xff, 0xff, 0xff, 0x7f]));
+  await ended;
+  client.close();
+}
+
 /** The database goes back to another history, in which rows are missing; then they are accounted for. */
 async function becomeAnotherHistory(): Promise<void> {
   const { databaseUrl, api } = world;
@@ -98,6 +112,7 @@ beforeAll(async () => {
   await contend();
   await leaveOneOpen(backend);
   await meetALimit();
+  await reportDamaged();
   await becomeAnotherHistory();
 });
 
@@ -145,6 +160,10 @@ test("gauges tell what is", async () => {
     revision_lag: 0,
     feed_connected: 1,
     'xds_streams_open{kind="ads-delta"}': 1,
+    'report_streams_open{service="load"}': 1,
+    'report_streams_open{service="metrics"}': 1,
+    'report_nodes{state="reporting"}': 1,
+    'report_nodes{state="silent"}': 0,
     'status_nodes{gateway_known="true"}': 1,
     'status_nodes{gateway_known="false"}': 0,
     'xds_resources_held{type="route"}': 0,

@@ -168,6 +168,10 @@ describe("nothing is seen", () => {
     reported(quiet(6), loads);
     reported([...quiet(2), ...Array.from({ length: 4 }, () => ({ inFlight: 2 }))], loads);
     expect(verdict(loads, 6_100, 3_000)).toBe("in-flight");
+    const late = reported(quiet(6));
+    const second = late.openLoadStream(identity, 5_000);
+    second?.received({ intervalMs: 1_000, clusters: new Map() }, 6_000);
+    expect(verdict(late, 6_100, 3_000)).toBe("settling");
   });
 });
 

@@ -1,6 +1,6 @@
 // The watch on three replicas whose clocks differ by a minute: one has an Envoy's configuration stream, one its load reports, one its
 // metrics. The rows that they share say a zero when there is one, and not before. Mutants that it caught: the ack's time taken from the
-// replica that saw it; a row written again without a new report; gauges of another replica taken for newer than they are.
+// replica that saw it; a row written again without a new report; an Envoy of another gateway counted.
 import { beforeEach, describe, expect, test } from "vitest";
 import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, WatchedDrain } from "../../../src/drain/drain-rows.js";
 import { DrainWatch } from "../../../src/drain/watch.js";
