@@ -1,5 +1,6 @@
 // When nothing is in flight is believed, on a real Envoy whose configuration comes from one replica and whose load reports and metrics go
 // to another. In five cases load reports alone say that nothing is there although something is; in each the belief holds out.
+// Mutants that it caught: without what the gauges leave over, and without the moment at which nothing waits (four cases).
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Belief, believe, type DrainedEndpoint } from "../../src/drain/belief.js";
 import { type Api, acked } from "../support/api-client.js";
