@@ -47,8 +47,9 @@ export interface XdsServer {
 
 /** Nodes that are remembered over reconnects; the one heard of longest ago is forgotten beyond it. */
 const maxRememberedNodes = 10_000;
-/** Envoys that saw a rollout have the same as all others once it is over: their streams are ended over this time. */
-const leaveSpreadMs = 30_000;
+/** Envoys that saw a rollout have the same as all others once it is over: their streams are ended one after the other, over this time at most. */
+const leaveStepMs = 20;
+const maxLeaveOverMs = 30_000;
 /** A stream that is to be opened again is ended between two changes, or after this long. */
 const moveIdleWaitMs = 2_000;
 /** A fleet that is turned away comes again and again: the log is told this often, the metric each time. */
@@ -74,6 +75,8 @@ class GrpcXdsServer implements XdsServer {
   readonly #reports: ReportStreams;
   readonly #counts = new Map<StreamKind, number>();
   #ordinal = 0;
+  /** Time over which streams leave rollouts that have ended, ms. */
+  #leaveOverMs = 0;
   /** When the log was last told that streams are turned away, ms. */
   #turnedAwayAt = Number.NEGATIVE_INFINITY;
 
@@ -210,16 +213,16 @@ class GrpcXdsServer implements XdsServer {
   /** Rollouts have begun, moved or ended. Who is to see one has its stream ended at once; who comes back from one is in no hurry. */
   #onMoved(): void {
     const now = this.#now();
-    for (const call of [...this.#open]) {
-      call.noteElsewhere(now);
-      this.#move(call, now);
-    }
+    for (const call of this.#open) call.noteElsewhere(now);
+    const leaving = [...this.#open].filter((call) => call.elsewhere?.leaves).length;
+    this.#leaveOverMs = Math.min(maxLeaveOverMs, leaving * leaveStepMs);
+    for (const call of [...this.#open]) this.#move(call, now);
   }
 
   #move(call: StreamCall, now: number): void {
     const { elsewhere } = call;
     if (!elsewhere || !call.stream) return;
-    const dueAt = elsewhere.since + (elsewhere.leaves ? spreadOf(call.stream.ordinal) * leaveSpreadMs : 0);
+    const dueAt = elsewhere.since + (elsewhere.leaves ? spreadOf(call.stream.ordinal) * this.#leaveOverMs : 0);
     if (now >= dueAt && (pumpable(call) || now - dueAt >= moveIdleWaitMs)) call.end("rollout");
   }
 
