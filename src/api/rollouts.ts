@@ -86,7 +86,11 @@ function abortCall(api: Api, { store, log }: ApiContext): void {
           if (await tx.rollouts.abort(rollout.name, end)) return;
           if (await tx.rollouts.finish(rollout.name, "aborted", end)) await restore(tx, rollout.changes, rollout.revision);
         },
-        { overrides: ["emptied", "shrink", "size"], idempotency: idempotencyOf(request) },
+        // What everybody has goes back to what was there before, so no guard stands in its way.
+        {
+          overrides: rollout.state === "watching" ? ["emptied", "shrink", "size"] : [],
+          idempotency: idempotencyOf(request),
+        },
       );
       log.info({ ...author, rollout: rollout.name }, "rollout stopped");
       return toOpenRolloutBody(await existing(store.rollouts, wanted));

@@ -124,7 +124,7 @@ function linesOf(body: JsonObject): readonly string[] {
       .slice(0, 1)
       .map((line) => line.trim()),
     `  by ${text(body["author"])} since ${text(body["startedAt"])}, revision ${text(body["beganIn"])}`,
-    ...expected.map(([gateway, count]) => `  ${gateway}: ${number(count)} Envoys see it in this stage`),
+    ...expected.map(([gateway, count]) => `  ${gateway}: seen by ${number(count)} in this stage`),
     ...(nodes.length > 0 ? [`  ${have} of ${nodes.length} have it${baked}`] : []),
     ...nodes.flatMap(({ node, refusal }) =>
       isObject(refusal)
