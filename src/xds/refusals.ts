@@ -31,6 +31,8 @@ export interface TrialWriter {
   /** State of the world: these are owed an answer, or the list is. */
   owe(names: readonly string[]): void;
   pending(): readonly Sent[];
+  /** Whether a later response without an answer brings the name in another form: the answer to `sent` says nothing of it any more. */
+  isReplaced(sent: Sent, name: string): boolean;
 }
 
 export class Refusals {
@@ -64,8 +66,11 @@ export class Refusals {
     }
   }
 
-  /** The Envoy refused what `sent` brought, or part of it. `detail` is its own text, to be shown and never parsed. */
-  refuse(sent: Sent, detail: string, now: number): void {
+  /**
+   * The Envoy refused what `sent` brought, or part of it. `detail` is its own text, to be shown and never parsed. `isCertain`: it may not be the
+   * withheld refusal of a response before it, which in state of the world has no answer of its own (risks §5).
+   */
+  refuse(sent: Sent, detail: string, isCertain: boolean, now: number): void {
     if (sent.kind === "repair") return this.#refuseLate(detail, now);
     const suspects = sent.frame.resources.filter((resource) => this.#isSuspect(sent, resource));
     // A refused response of endpoints is refused whole: what was only sent again in it, for a cluster that warms, goes once more.
@@ -83,7 +88,8 @@ export class Refusals {
     const isKnown = sent.frame.resources.some((resource) => this.#isRefused(resource));
     if (isKnown) this.#explain(detail);
     if (isKnown && !this.view.delta && isListed(this.type)) return this.#wait(suspects, sent, now);
-    if (only && suspects.length === 1 && !isKnown) return this.#markRefused(only, this.#before(sent, only), detail, now);
+    if (only && suspects.length === 1 && !isKnown && isCertain)
+      return this.#markRefused(only, this.#before(sent, only), detail, now);
     for (const resource of suspects) {
       const { refusal } = this.exceptions.get(resource.name) ?? {};
       this.exceptions.set(resource.name, { state: "queued", has: this.#before(sent, resource), at: now, refusal });
@@ -179,6 +185,7 @@ export class Refusals {
 
   #isSuspect(sent: Sent, resource: Resource): boolean {
     if (this.exceptions.get(resource.name)?.state === "queued" || this.#isRefused(resource)) return false;
+    if (this.writer.isReplaced(sent, resource.name)) return false;
     const before = this.#before(sent, resource);
     // A new cluster whose endpoints the Envoy has asked for is in it, and may carry traffic already.
     if (this.type === "cluster" && before === undefined && this.view.isSeen(resource.name)) return false;

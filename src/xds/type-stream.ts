@@ -73,6 +73,12 @@ export class TypeStream implements TrialWriter {
   isUnconfirmed(name: string): boolean {
     return this.#inFlight.isUnconfirmed(name);
   }
+  isAmbiguous(name: string): boolean {
+    return this.#inFlight.isAmbiguous(name);
+  }
+  isReplaced(sent: Sent, name: string): boolean {
+    return this.#inFlight.isReplaced(sent, name);
+  }
   get hasUnconfirmed(): boolean {
     return this.#inFlight.hasUnconfirmed;
   }
@@ -172,7 +178,7 @@ export class TypeStream implements TrialWriter {
     for (const earlier of superseded) this.refusals.supersede(earlier, now);
     const isTaken = refusal === undefined || sent.kind === "repair";
     if (refusal === undefined) this.refusals.accept(sent, now);
-    else this.refusals.refuse(sent, refusal, now);
+    else this.refusals.refuse(sent, refusal, superseded.length === 0, now);
     if (isTaken) this.#inFlight.confirm(sent);
     this.#inFlight.forget(sent.frame.removed);
     if (isTaken) this.view.onAccepted(this.type, sent, now);
@@ -253,15 +259,14 @@ export class TypeStream implements TrialWriter {
     if (!changed) return this.view.giveUp("lag");
     if (this.#isHeldBack(now)) return;
     const owed = this.#owed;
-    const mustAnswer = new Set([...this.#forced, ...(owed === "all" ? this.table.names() : (owed ?? []))]);
-    const names = new Set([
-      ...changed.filter((name) => this.subscription.includes(name)),
-      ...mustAnswer,
-      ...this.exceptions.keys(),
-    ]);
+    const owedNames = new Set(owed === "all" ? this.table.names() : (owed ?? []));
+    const changedNames = changed.filter((name) => this.subscription.includes(name));
+    // Endpoints that were touched go out although they are the same: their cluster warms until they come.
+    const mustAnswer = new Set([...this.#forced, ...owedNames, ...(this.type === "endpoint" ? changedNames : [])]);
+    const names = new Set([...changedNames, ...mustAnswer, ...this.exceptions.keys()]);
     const draft: Draft = { before: new Map(), resources: [], removed: [] };
     for (const name of [...names].sort())
-      this.#decideOne(name, mustAnswer.has(name), owed !== undefined && !this.#forced.has(name), draft, now);
+      this.#decideOne(name, mustAnswer.has(name), owedNames.has(name) && !this.#forced.has(name), draft, now);
     const from = this.#sent;
     this.#noteHeld(names);
     this.#sent = this.table.seq;
@@ -294,7 +299,7 @@ export class TypeStream implements TrialWriter {
       ? exception.has
       : isUnknown
         ? (this.table.formOtherThan(name, current?.hash ?? "") ?? "unknown")
-        : isNew && mustAnswer && !this.#inFlight.isExact
+        : isNew && !this.#inFlight.isExact
           ? undefined
           : this.#inFlight.formOf(name, this.#sent);
     const decision = decide({ type: this.type, name, current, has, exception }, this.view, this.view.snapshots, now);
@@ -361,10 +366,12 @@ export class TypeStream implements TrialWriter {
   }
 
   sendRepair(resources: readonly Resource[], removed: readonly string[], now: number): void {
+    const had = new Map<string, Known>(resources.map((resource) => [resource.name, resource]));
+    for (const name of removed) had.set(name, undefined);
     this.#write(
       "repair",
       toFrame(deltaContent(this.type, "repair", resources, removed), this.#inFlight.ownNonce()),
-      "table",
+      had,
       this.#sent,
       now,
     );

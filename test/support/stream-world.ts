@@ -103,8 +103,10 @@ export class StreamWorld {
   restarts = 0;
   #memory: NodeMemory = { refusals: new Map(), variants: new Map() };
   #isBlocked = false;
-  /** Paths of routes that were taken away at some time: these may go. */
+  /** Paths of routes that were taken away at some time, in any form that they had: these may go. */
   readonly #wasRemoved = new Set<string>();
+  /** Route → the paths that it has had. */
+  readonly #paths = new Map<string, Set<string>>();
 
   constructor(
     readonly delta: boolean,
@@ -160,11 +162,11 @@ export class StreamWorld {
         : "name" in after
           ? after.name
           : "";
+    if ("match" in after) this.#paths.set(name, new Set([...(this.#paths.get(name) ?? []), after.match.path.value]));
     return { kind, name, before: this.#find(kind, name), after } as Change;
   }
   remove(kind: Change["kind"], name: string): Change {
-    const route = kind === "route" ? this.#state.routes.get(name) : undefined;
-    if (route?.protocol === "http") this.#wasRemoved.add(route.match.path.value);
+    if (kind === "route") for (const path of this.#paths.get(name) ?? []) this.#wasRemoved.add(path);
     return { kind, name, before: this.#find(kind, name), after: undefined } as Change;
   }
 
