@@ -15,6 +15,8 @@ export class InFlight {
   readonly #unconfirmed = new Set<string>();
   /** Clusters that a response changed which was refused, or not answered for itself: which form is in the Envoy is not known. */
   readonly #doubtful = new Set<string>();
+  /** Cluster → the form that is in use, as its endpoints were taken, although its own response is not answered. */
+  readonly #inUse = new Map<string, Resource>();
   /** Shared nonces that this stream has used → how often. */
   readonly #nonces = new Map<string, number>();
   #ownNonces = 0;
@@ -109,9 +111,9 @@ export class InFlight {
     if (!sent) return undefined;
     const superseded = this.delta ? [] : this.#pending.splice(0, index);
     this.#pending = this.#pending.filter((other) => other !== sent);
-    for (const { added, changed } of [...superseded, sent]) {
+    for (const { added, changed, reshaped } of [...superseded, sent]) {
       for (const name of added) this.#unconfirmed.add(name);
-      for (const name of changed) this.#doubtful.add(name);
+      for (const name of [...changed, ...reshaped]) this.#doubtful.add(name);
     }
     return { sent, superseded };
   }
@@ -119,8 +121,7 @@ export class InFlight {
   /** The Envoy has taken what `sent` brought: of what else is in flight, that is what it had before. */
   confirm({ frame }: Sent): void {
     for (const { name } of frame.resources) {
-      this.#unconfirmed.delete(name);
-      this.#doubtful.delete(name);
+      this.#settle(name);
     }
     for (const other of this.#pending) {
       const both = namesIn(frame).filter((name) => carries(other.frame, name));
@@ -146,11 +147,22 @@ export class InFlight {
     const forms = this.#pending.filter(({ frame }) => carries(frame, name)).map(({ frame }) => formIn(frame, name)?.hash);
     return new Set(forms).size > 1;
   }
+  #settle(name: string): void {
+    this.#unconfirmed.delete(name);
+    this.#doubtful.delete(name);
+    this.#inUse.delete(name);
+  }
+  /** The cluster's endpoints were taken: so the form that is in flight is in use, unless there are several. */
+  use(name: string): void {
+    if (this.#doubtful.has(name) || this.isAmbiguous(name)) return;
+    const sent = this.#pending.find((other) => other.added.has(name));
+    const form = sent && formIn(sent.frame, name);
+    if (form) this.#inUse.set(name, form);
+  }
   /** The Envoy does not have these any more. */
   forget(names: readonly string[]): void {
     for (const name of names) {
-      this.#unconfirmed.delete(name);
-      this.#doubtful.delete(name);
+      this.#settle(name);
     }
   }
 
@@ -160,7 +172,7 @@ export class InFlight {
     const forms = new Map<string, Known>();
     for (const name of namesIn(frame)) {
       const first = this.#pending.find((sent) => carries(sent.frame, name));
-      if (first) forms.set(name, knownBefore(first.before, name, this.table, first.from));
+      if (first) forms.set(name, this.#inUse.get(name) ?? knownBefore(first.before, name, this.table, first.from));
     }
     return forms.size === 0 ? before : withForms(before, frame, forms);
   }
@@ -182,12 +194,11 @@ export class InFlight {
   #news(frame: Frame, before: Before, from: Seq): News {
     if (this.type !== "cluster") return nothingNew;
     if (typeof before === "string" && this.#doubtful.size === 0) return sharedNews(frame, before, this.table, from);
-    const news = newsOf(frame, before, this.table, from);
-    // What was changed and is put back is a change, too, for an Envoy that may have taken the first.
+    const news = { ...newsOf(frame, before, this.table, from), reshaped: new Set<string>() };
     const isOther = ({ name, hash }: Resource) =>
       this.#doubtful.has(name) ||
       this.#pending.some((sent) => carries(sent.frame, name) && formIn(sent.frame, name)?.hash !== hash);
-    for (const resource of frame.resources) if (isOther(resource)) news.changed.add(resource.name);
+    for (const resource of frame.resources) if (isOther(resource)) news.reshaped.add(resource.name);
     return news;
   }
 
@@ -206,8 +217,9 @@ export class InFlight {
 interface News {
   readonly added: Set<string>;
   readonly changed: Set<string>;
+  readonly reshaped: Set<string>;
 }
-const nothingNew: News = { added: new Set(), changed: new Set() };
+const nothingNew: News = { added: new Set(), changed: new Set(), reshaped: new Set() };
 
 function newsOf(frame: Frame, before: Before, table: ResourceTable, from: Seq): News {
   const added = new Set<string>();
@@ -217,7 +229,7 @@ function newsOf(frame: Frame, before: Before, table: ResourceTable, from: Seq): 
     if (known === undefined) added.add(name);
     if (formOf(known)?.hash !== hash) changed.add(name);
   }
-  return { added, changed };
+  return { added, changed, reshaped: new Set() };
 }
 
 /** A frame that many streams share is looked through once. */

@@ -283,13 +283,11 @@ export class NodeStream implements StreamView, NodeReport {
       if (this.options.memory.refusals.get(`${type}/${name}`)?.hash === hash)
         this.options.memory.refusals.delete(`${type}/${name}`);
     }
-    if (type === "endpoint")
-      this.#readiness.endpointsAcked(
-        sent.frame.resources.map(({ name }) => name),
-        (name) => this.snapshots.readyDelayMs(name),
-        now,
-      );
-    else if (type === "cluster") this.#readiness.clustersAcked();
+    if (type === "endpoint") {
+      const names = sent.frame.resources.map(({ name }) => name);
+      this.types.cluster.endpointsAcked(names);
+      this.#readiness.endpointsAcked(names, (name) => this.snapshots.readyDelayMs(name), now);
+    } else if (type === "cluster") this.#readiness.clustersAcked();
     else this.#readiness.namingAcked(type, this.types[type].acked, now);
   }
 

@@ -72,6 +72,7 @@ export class Refusals {
    */
   refuse(sent: Sent, detail: string, isCertain: boolean, now: number): void {
     if (sent.kind === "repair") return this.#refuseLate(detail, now);
+    if (this.view.delta) this.#keepRemoved(sent, now); // In state of the world the next list lacks them, too.
     const suspects = sent.frame.resources.filter((resource) => this.#isSuspect(sent, resource));
     // A refused response of endpoints is refused whole: what was only sent again in it, for a cluster that warms, goes once more.
     if (this.type === "endpoint" && suspects.length > 0)
@@ -183,12 +184,22 @@ export class Refusals {
     }
   }
 
+  /** A response that is refused whole takes nothing away either. */
+  #keepRemoved(sent: Sent, now: number): void {
+    for (const name of sent.frame.removed) {
+      if (this.exceptions.has(name) || this.writer.isReplaced(sent, name)) continue;
+      const has = knownBefore(sent.before, name, this.table, sent.from);
+      if (has !== undefined) this.exceptions.set(name, { state: "removing", has, at: now, dueAt: now });
+    }
+  }
+
   #isSuspect(sent: Sent, resource: Resource): boolean {
     if (this.exceptions.get(resource.name)?.state === "queued" || this.#isRefused(resource)) return false;
     if (this.writer.isReplaced(sent, resource.name)) return false;
     const before = this.#before(sent, resource);
     // A new cluster whose endpoints the Envoy has asked for is in it, and may carry traffic already.
-    if (this.type === "cluster" && before === undefined && this.view.isSeen(resource.name)) return false;
+    if (this.type === "cluster" && before === undefined && !sent.reshaped.has(resource.name) && this.view.isSeen(resource.name))
+      return false;
     return formOf(before)?.hash !== resource.hash;
   }
 

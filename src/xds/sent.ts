@@ -67,8 +67,10 @@ export interface Sent {
   before: Before;
   /** Names that the Envoy had not accepted before: clusters among them are not ready until this is answered. */
   added: ReadonlySet<string>;
-  /** Names whose form may be another than the Envoy has, the added ones among them. */
+  /** Names whose form is another than was accepted, the added ones among them. */
   readonly changed: ReadonlySet<string>;
+  /** Names that went out in another form before, without being accepted: a change for an Envoy that has that one. */
+  readonly reshaped: ReadonlySet<string>;
   /** How often it was looked at for want of an answer (node-stream.ts, "Clusters that Envoy keeps silent about"). */
   looks: number;
 }

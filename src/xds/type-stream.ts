@@ -73,6 +73,10 @@ export class TypeStream implements TrialWriter {
   isUnconfirmed(name: string): boolean {
     return this.#inFlight.isUnconfirmed(name);
   }
+  /** Clusters: the Envoy took the endpoints of these. */
+  endpointsAcked(names: readonly string[]): void {
+    if (this.#inFlight.pending.length > 0) for (const name of names) this.#inFlight.use(name);
+  }
   isAmbiguous(name: string): boolean {
     return this.#inFlight.isAmbiguous(name);
   }
@@ -180,7 +184,7 @@ export class TypeStream implements TrialWriter {
     if (refusal === undefined) this.refusals.accept(sent, now);
     else this.refusals.refuse(sent, refusal, superseded.length === 0, now);
     if (isTaken) this.#inFlight.confirm(sent);
-    this.#inFlight.forget(sent.frame.removed);
+    if (isTaken) this.#inFlight.forget(sent.frame.removed);
     if (isTaken) this.view.onAccepted(this.type, sent, now);
     if (!this.view.delta && isListed(this.type) && sent.kind === "trial") this.#listDue = true;
   }
@@ -394,6 +398,6 @@ export class TypeStream implements TrialWriter {
   #write(kind: Sent["kind"], frame: Frame, before: Before, from: Seq, now: number): void {
     const sent = this.#inFlight.add(kind, frame, before, from, this.#heldFrom, now);
     for (const name of this.#heldFrom.keys()) if (!this.exceptions.has(name)) this.#heldFrom.delete(name);
-    this.view.write(this.type, sent.frame, sent.changed);
+    this.view.write(this.type, sent.frame, new Set([...sent.changed, ...sent.reshaped]));
   }
 }
