@@ -201,10 +201,11 @@ export class NodeStream implements StreamView, NodeReport {
     }
   }
 
-  /** Not judged yet. */
+  /** Not judged yet, nor taken away. */
   #isOpen(cluster: string): boolean {
-    const state = this.types.cluster.exceptions.get(cluster)?.state;
-    return state === undefined || state === "trying";
+    const { exceptions, table, sent } = this.types.cluster;
+    const state = exceptions.get(cluster)?.state;
+    return state === undefined ? table.at(cluster, sent) !== undefined : state === "trying";
   }
 
   #nextLookAt(sent: Sent): number {

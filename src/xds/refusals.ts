@@ -145,7 +145,9 @@ export class Refusals {
       const before = this.#before(sent, resource);
       const exception = this.exceptions.get(resource.name);
       const isOpen = !exception || (sent.kind === "trial" && exception.state === "trying");
-      if (before === undefined || !sent.changed.has(resource.name) || !isOpen) continue;
+      // A new one whose endpoints the Envoy asks for could be made; but not if it changed since, as it does not ask again.
+      const isGood = before === undefined && !sent.reshaped.has(resource.name);
+      if (isGood || !(sent.changed.has(resource.name) || sent.reshaped.has(resource.name)) || !isOpen) continue;
       if (this.table.get(resource.name) !== resource) {
         // Another form, or none, is wanted by now: on trial no more, it is looked at anew.
         if (exception) this.exceptions.set(resource.name, { state: "stale", has: before, at: now });
