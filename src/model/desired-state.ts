@@ -15,6 +15,8 @@ export interface StateRows {
   readonly endpoints: readonly Endpoint[];
   readonly listeners: readonly Listener[];
   readonly routes: readonly Route[];
+  /** The newest changes of routes, newest first: what each was before; undefined: it was not there. */
+  readonly pastRoutes?: readonly { readonly name: string; readonly before: Route | undefined }[];
 }
 
 /** Adds or removes `member` in the set at `key`; an empty set leaves the map. */

@@ -124,7 +124,7 @@ class RevisionFollower implements Follower {
       throw error;
     });
     this.#newest = rows.revision;
-    this.snapshots.load(DesiredState.from(rows));
+    this.snapshots.load(DesiredState.from(rows), rows.pastRoutes);
     this.#published();
     const ms = performance.now() - startedAt;
     metrics.observe("snapshot_load_seconds", {}, ms / 1_000);

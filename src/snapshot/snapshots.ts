@@ -6,6 +6,7 @@ import type { Change, CommittedRevision, Revision } from "../model/revision.js";
 import type { HttpRoute } from "../model/route.js";
 import type { Transport } from "../translate/config-source.js";
 import { GatewaySnapshot, type RevisionChanges } from "./gateway-snapshot.js";
+import { type PastRoute, pastOverrides } from "./past-routes.js";
 import { type Preview, preview } from "./preview.js";
 import type { Resource } from "./resource.js";
 import { ResourceFactory, readyDelayMs, type TranslationFault } from "./resource-factory.js";
@@ -25,6 +26,9 @@ export type BuildCause = "revisions" | "load" | "gateway";
 /** Route name → the form to use in place of the newest; undefined: leave the route out. */
 export type RouteOverrides = ReadonlyMap<string, HttpRoute | undefined>;
 
+/** Changes of routes that are remembered, to recognise what an Envoy has from before: a few KB each. */
+const maxPastRoutes = 200;
+
 /** Variants of one RouteConfiguration that are kept; beyond it the oldest is made again when asked for. */
 const maxVariants = 64;
 
@@ -38,6 +42,8 @@ export class Snapshots {
   readonly #variants = new WeakMap<Resource, Map<string, Resource>>();
   readonly #formIds = new WeakMap<HttpRoute, number>();
   #nextFormId = 1;
+  /** What routes were before they changed, newest first. */
+  #pastRoutes: readonly PastRoute[] = [];
   #freshness: () => Promise<boolean> = async () => true;
 
   constructor(private readonly options: SnapshotsOptions) {
@@ -64,9 +70,10 @@ export class Snapshots {
   }
 
   /** Takes a full load: the first one, or after the database turned out to have another history. Compared by content. */
-  load(state: DesiredState): void {
+  load(state: DesiredState, pastRoutes: readonly PastRoute[] = []): void {
     const startedAt = performance.now();
     this.#state = state;
+    this.#pastRoutes = pastRoutes;
     this.#factory.begin();
     const changed = new Set(
       [...this.#snapshots.values()].flatMap(({ snapshot }) => (snapshot.rebuild(state, this.options.now()) ? snapshot : [])),
@@ -83,6 +90,7 @@ export class Snapshots {
     const changed = new Set<GatewaySnapshot>();
     for (const committed of revisions) {
       state.apply(committed);
+      this.#notePast(committed.changes);
       this.#factory.begin();
       for (const { snapshot } of this.#snapshots.values()) {
         if (snapshot.apply(state, committed.changes, this.options.now())) changed.add(snapshot);
@@ -178,6 +186,7 @@ export class Snapshots {
     const known = variants.get(key);
     if (known) return known;
     const routes = [...resource.parts].flatMap(([name, form]) => (overrides.has(name) ? (overrides.get(name) ?? []) : form));
+    for (const [name, form] of overrides) if (form && !resource.parts.has(name)) routes.push(form);
     const variant = this.#factory.routeVariant(listener, routes, resource.revision);
     for (const oldest of variants.keys()) {
       if (variants.size < maxVariants) break;
@@ -185,6 +194,22 @@ export class Snapshots {
     }
     variants.set(key, variant);
     return variant;
+  }
+
+  /** The form of the RouteConfiguration with this hash, looked for among those that it may have been left in; undefined: not found. */
+  pastRouteForm(current: Resource, hash: string): Resource | undefined {
+    for (const overrides of pastOverrides(current, this.#pastRoutes)) {
+      const variant = this.routeVariant(current, overrides);
+      if (variant?.hash === hash) return variant;
+    }
+    return undefined;
+  }
+
+  #notePast(changes: readonly Change[]): void {
+    const past = changes.flatMap((change): PastRoute[] =>
+      change.kind === "route" ? [{ name: change.name, before: change.before }] : [],
+    );
+    if (past.length > 0) this.#pastRoutes = [...past, ...this.#pastRoutes].slice(0, maxPastRoutes);
   }
 
   /** Called after each publication with the snapshots that changed. Returns how to stop it. */

@@ -27,6 +27,15 @@ const headQuery = `
   select counter.n, revisions.id::text as id, revisions.clusters, revisions.endpoints, revisions.listeners, revisions.routes
     from revision_counter as counter left join revisions on revisions.revision = counter.n`;
 
+interface PastRouteRow {
+  readonly name: string;
+  readonly before: RowKinds["route"]["spec"] | null;
+}
+/** How far back changes of routes are looked for, revisions: the read stays short where routes hardly change. */
+const maxPastRevisions = 10_000;
+const pastRoutesQuery = `
+  select name, before from changes where revision > $1 and kind = 'route' order by revision desc, ordinal desc limit 200`;
+
 /**
  * One repeatable-read transaction: all tables as of one commit.
  * @throws StateMismatch, QueryFailure
@@ -42,6 +51,7 @@ export async function loadState(pool: pg.Pool, queryTimeoutMs: number): Promise<
       const endpoints = await all(transaction, "endpoint");
       const listeners = await all(transaction, "listener");
       const routes = await all(transaction, "route");
+      const past = await transaction.query<PastRouteRow>(pastRoutesQuery, [revision - maxPastRevisions]);
       const found = { cluster: clusters.length, endpoint: endpoints.length, listener: listeners.length, route: routes.length };
       const recorded = recordedCounts(head);
       if (!recorded || kinds.some((kind) => recorded[kind] !== found[kind])) throw new StateMismatch(revision, recorded, found);
@@ -52,6 +62,10 @@ export async function loadState(pool: pg.Pool, queryTimeoutMs: number): Promise<
         endpoints: endpoints.map(objectTables.endpoint.fromRow),
         listeners: listeners.map(objectTables.listener.fromRow),
         routes: routes.map(objectTables.route.fromRow),
+        pastRoutes: past.map(({ name, before }) => ({
+          name,
+          before: before ? objectTables.route.fromRow({ spec: before }) : undefined,
+        })),
       };
     },
   );

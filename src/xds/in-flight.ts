@@ -142,6 +142,10 @@ export class InFlight {
         formIn(other.frame, name)?.hash !== hash,
     );
   }
+  /** Whether a response without an answer takes the name away: what brings it again has yet to be accepted. */
+  isLeaving(name: string): boolean {
+    return this.#pending.some(({ frame }) => carries(frame, name) && formIn(frame, name) === undefined);
+  }
   /** Whether the name is in flight in more than one form: which of them is in use is not known. */
   isAmbiguous(name: string): boolean {
     const forms = this.#pending.filter(({ frame }) => carries(frame, name)).map(({ frame }) => formIn(frame, name)?.hash);

@@ -5,7 +5,7 @@ import type { NodeIdentity, ResourceException, StreamKind } from "../model/node.
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
 import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
-import { hashOfVersion, revisionOfVersion } from "../snapshot/resource.js";
+import { hashOfVersion, type Resource, revisionOfVersion } from "../snapshot/resource.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { NodeReport } from "../status/node-report.js";
 import { pushOrder } from "./push-order.js";
@@ -271,6 +271,10 @@ export class NodeStream implements StreamView, NodeReport {
   }
   earlierRefusal(type: ResourceType, name: string): Refusal | undefined {
     return this.options.memory.refusals.get(`${type}/${name}`);
+  }
+  pastForm(type: ResourceType, name: string, hash: string): Resource | undefined {
+    const current = type === "route" ? this.types.route.table.get(name) : undefined;
+    return current && this.snapshots.pastRouteForm(current, hash);
   }
   rememberedVariant(name: string): ReturnType<NodeMemory["variants"]["get"]> {
     return this.options.memory.variants.get(name);

@@ -28,6 +28,7 @@ export class ClusterReadiness {
     // One that is gone from the table is in the Envoy until it was told so.
     const has = exception ? exception.has : this.clusters.table.at(name, this.clusters.sent);
     if (has === undefined) return false;
+    if (this.clusters.isLeaving(name)) return false;
     if (!this.clusters.isUnconfirmed(name)) return true;
     // Changed again before it was confirmed: an ack of endpoints may belong to the first form.
     if (this.clusters.isAmbiguous(name)) return false;

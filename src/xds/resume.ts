@@ -21,6 +21,7 @@ export function resume(
   names: Iterable<string>,
   versions: ReadonlyMap<string, string>,
   variantOf: (name: string) => ReturnType<NodeMemory["variants"]["get"]>,
+  pastForm: (name: string, hash: string) => Resource | undefined,
   removalNotBefore: number,
   now: number,
 ): Resumption {
@@ -32,7 +33,8 @@ export function resume(
     const current = table.get(name);
     const remembered = type === "route" ? variantOf(name) : undefined;
     const variant = remembered?.has.hash === hash ? remembered : undefined;
-    const has: Known = hash === "" ? undefined : (variant?.has ?? table.formWithHash(name, hash) ?? "unknown");
+    const has: Known =
+      hash === "" ? undefined : (variant?.has ?? table.formWithHash(name, hash) ?? pastForm(name, hash) ?? "unknown");
     if (current && hash === current.hash) same.push(current);
     else if (current) exceptions.set(name, { state: "stale", has, at: now, badForms: variant?.badForms });
     else if (has === undefined) unanswered.push(name);

@@ -3,7 +3,7 @@
 // In: requests and publications, through node-stream.ts. Out: frames. Its state is one Seq and the exceptions, not a map of all names.
 import type { ResourceType } from "../model/resource-type.js";
 import { hashOfVersion, type Resource, type Seq } from "../snapshot/resource.js";
-import type { ResourceTable } from "../snapshot/resource-table.js";
+import { type ResourceTable, summand } from "../snapshot/resource-table.js";
 import { decide } from "./decision.js";
 import { effectiveList, effectiveVersion } from "./effective-list.js";
 import { InFlight } from "./in-flight.js";
@@ -18,8 +18,10 @@ import { type Asked, sharedFrames } from "./shared-frames.js";
 import type { StreamView } from "./stream-view.js";
 import { isListed, Subscription } from "./subscription.js";
 
-/** State of the world: what is on trial is not the table's content, and no version of ours may be taken for it after a reconnect. */
-const trialVersion = "trial.0";
+/** Whether the version is one of ours that adds up hashes, and not that of another control plane. */
+function isSum(version: string): boolean {
+  return /^[0-9a-f]{16}\./.test(version);
+}
 
 /** What one pass over the names found to send. */
 interface Draft {
@@ -76,6 +78,9 @@ export class TypeStream implements TrialWriter {
   /** Clusters: the Envoy took the endpoints of these. */
   endpointsAcked(names: readonly string[]): void {
     if (this.#inFlight.pending.length > 0) for (const name of names) this.#inFlight.use(name);
+  }
+  isLeaving(name: string): boolean {
+    return this.#inFlight.isLeaving(name);
   }
   isAmbiguous(name: string): boolean {
     return this.#inFlight.isAmbiguous(name);
@@ -148,8 +153,9 @@ export class TypeStream implements TrialWriter {
     const { isWildcard, names } = this.subscription;
     const all: Iterable<string> = isWildcard ? new Set([...this.table.names(), ...versions.keys()]) : names;
     const variantOf = (name: string) => this.view.rememberedVariant(name);
+    const pastForm = (name: string, hash: string) => this.view.pastForm(this.type, name, hash);
     const graceEnd = now + this.view.times.removalGraceMs;
-    const { same, exceptions, unanswered } = resume(this.type, this.table, all, versions, variantOf, graceEnd, now);
+    const { same, exceptions, unanswered } = resume(this.type, this.table, all, versions, variantOf, pastForm, graceEnd, now);
     for (const resource of same) this.#inFlight.assume(resource);
     for (const [name, exception] of exceptions) this.refusals.exceptions.set(name, exception);
     this.#owed = unanswered.length > 0 && !isWildcard ? NameSet.of(unanswered) : undefined;
@@ -166,8 +172,27 @@ export class TypeStream implements TrialWriter {
     }
     this.#isStrange = true;
     this.#listDue = isListed(this.type);
-    if (!this.#listDue)
-      for (const name of this.subscription.names) this.refusals.exceptions.set(name, { state: "stale", has: "unknown", at: now });
+    if (this.#listDue) return;
+    const { names } = this.subscription;
+    const others = (name: string): bigint =>
+      [...names].reduce((sum, other) => (other === name ? sum : sum + summand(this.table.get(other) ?? { hash: "0" })), 0n);
+    // The version is the sum over all of them. When one alone differs, what is left of the sum is its hash.
+    const rest = (name: string): string =>
+      BigInt.asUintN(64, BigInt(`0x${hashOfVersion(version)}`) - others(name))
+        .toString(16)
+        .padStart(16, "0");
+    for (const name of names) {
+      const has = isSum(version) ? this.view.pastForm(this.type, name, rest(name)) : undefined;
+      this.refusals.exceptions.set(name, { state: "stale", has: has ?? "unknown", at: now });
+      if (!has) continue;
+      for (const other of names) {
+        const current = this.table.get(other);
+        if (other === name || !current) continue;
+        this.refusals.exceptions.delete(other);
+        this.#inFlight.assume(current);
+      }
+      break;
+    }
   }
 
   #owe(asked: Asked | undefined): void {
@@ -364,7 +389,7 @@ export class TypeStream implements TrialWriter {
       ? deltaContent(this.type, "trial", resources, [])
       : isListed(this.type)
         ? sotwContent(this.type, this.#effectiveVersion(), this.#effective(), [])
-        : sotwContent(this.type, trialVersion, resources, []);
+        : sotwContent(this.type, this.#effectiveVersion(resources), resources, []);
     this.#write("trial", toFrame(content, this.#inFlight.ownNonce()), before, this.#sent, now);
     if (this.type === "cluster") this.view.forceEndpoints(resources.map((resource) => resource.name));
   }
@@ -391,8 +416,9 @@ export class TypeStream implements TrialWriter {
   #effective(): Resource[] {
     return effectiveList(this.table, this.exceptions, this.subscription, this.#sent);
   }
-  #effectiveVersion(): string {
-    return effectiveVersion(this.table, this.exceptions, this.subscription, this.#sent);
+  /** `onTrial`: in place of what the Envoy has of these names, so that the version is true if it takes them. */
+  #effectiveVersion(onTrial: readonly Resource[] = []): string {
+    return effectiveVersion(this.table, this.exceptions, this.subscription, this.#sent, onTrial);
   }
 
   #write(kind: Sent["kind"], frame: Frame, before: Before, from: Seq, now: number): void {

@@ -100,6 +100,8 @@ export class StreamWorld {
   readonly written: { readonly type: string; readonly names: readonly string[]; readonly removed: readonly string[] }[] = [];
   readonly #state = new DesiredState();
   #revision = 0;
+  /** As the store remembers them, newest first. */
+  readonly #pastRoutes: { readonly name: string; readonly before: Route | undefined }[] = [];
   restarts = 0;
   #memory: NodeMemory = { refusals: new Map(), variants: new Map() };
   #isBlocked = false;
@@ -134,9 +136,15 @@ export class StreamWorld {
     this.#revision += 1;
     const committed = { revision: this.#revision, id: `id-${this.#revision}`, changes };
     this.#state.apply(committed);
+    this.#notePast(changes);
     this.snapshots.apply([committed]);
     this.stream.pump(this.now);
     return this.#revision;
+  }
+
+  #notePast(changes: readonly Change[]): void {
+    for (const change of changes)
+      if (change.kind === "route") this.#pastRoutes.unshift({ name: change.name, before: change.before });
   }
 
   /** Commits several revisions that arrive together: streams are woken once, after the last. */
@@ -145,6 +153,7 @@ export class StreamWorld {
       this.#revision += 1;
       const one = { revision: this.#revision, id: `id-${this.#revision}`, changes };
       this.#state.apply(one);
+      this.#notePast(changes);
       return one;
     });
     this.snapshots.apply(committed);
@@ -248,7 +257,7 @@ export class StreamWorld {
       routes: [...this.#state.routes.values()],
       endpoints: [...this.#state.endpoints.values()].flatMap((ofCluster) => [...ofCluster.values()]),
     });
-    snapshots.load(copy);
+    snapshots.load(copy, this.#pastRoutes);
     return snapshots;
   }
 
