@@ -74,6 +74,7 @@ export class Snapshots {
     const startedAt = performance.now();
     this.#state = state;
     this.#pastRoutes = pastRoutes;
+    this.#forgetStrangers();
     this.#factory.begin();
     const changed = new Set(
       [...this.#snapshots.values()].flatMap(({ snapshot }) => (snapshot.rebuild(state, this.options.now()) ? snapshot : [])),
@@ -96,8 +97,15 @@ export class Snapshots {
         if (snapshot.apply(state, committed.changes, this.options.now())) changed.add(snapshot);
       }
     }
+    this.#forgetStrangers();
     this.#built("revisions", startedAt);
     this.#announce(changed);
+  }
+
+  /** Gateways that nobody asks for, and that lost their last listener since. */
+  #forgetStrangers(): void {
+    for (const [key, { snapshot, holders }] of this.#snapshots)
+      if (holders === 0 && !this.isKnown(snapshot.gateway)) this.#snapshots.delete(key);
   }
 
   /** What the changes would do to each gateway; nothing is published. undefined: they were made on another state, or none is loaded. */
