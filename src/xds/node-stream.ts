@@ -157,6 +157,7 @@ export class NodeStream implements StreamView, NodeReport {
     if (!this.delta) this.snapshots.adopt(this.snapshot, [...endpoint.subscription.names]);
     cluster.assumeAsked(endpoint.subscription.names, now);
     this.#recallRefusals("cluster", undefined, now);
+    if (this.delta) cluster.takeOutRefused(now);
     endpoint.force(endpoint.subscription.names);
   }
 
@@ -246,7 +247,10 @@ export class NodeStream implements StreamView, NodeReport {
     return !this.#isOrdered || this.#readiness.isSettled(now);
   }
   write(type: ResourceType, frame: Frame, changed: ReadonlySet<string>): void {
-    if (type === "cluster") this.#followWithEndpoints(changed);
+    if (type === "cluster") {
+      this.#readiness.removed(frame.removed);
+      this.#followWithEndpoints(changed);
+    }
     this.options.sink.write(type, frame);
   }
   /** Endpoints that ran ahead, while their cluster waited, do not come again by themselves; the cluster would warm for ever. */

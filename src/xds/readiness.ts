@@ -46,7 +46,12 @@ export class ClusterReadiness {
 
   endpointsAcked(names: Iterable<string>, delayMs: (cluster: string) => number, now: number): void {
     if (!this.clusters.hasUnconfirmed) return;
-    for (const name of names) if (!this.#warmAt.has(name)) this.#warmAt.set(name, now + delayMs(name));
+    for (const name of names)
+      if (!this.#warmAt.has(name) && !this.clusters.isLeaving(name)) this.#warmAt.set(name, now + delayMs(name));
+  }
+  /** A removal goes out: what comes under these names again warms anew. */
+  removed(names: readonly string[]): void {
+    for (const name of names) this.#warmAt.delete(name);
   }
   clustersAcked(): void {
     if (!this.clusters.hasUnconfirmed) this.#warmAt.clear();

@@ -126,6 +126,17 @@ export class TypeStream implements TrialWriter {
     }
   }
 
+  /** Delta, of an Envoy with a broken cluster stuck in it: those that it refused before may be the one. */
+  takeOutRefused(now: number): void {
+    const names = [...this.exceptions].filter(([, { state, has }]) => state === "refused" && has === undefined);
+    if (names.length > 0)
+      this.sendRepair(
+        [],
+        names.map(([name]) => name),
+        now,
+      );
+  }
+
   /** A refusal that this node gave on an earlier stream: the same bytes do not go out again. */
   recall(name: string, refusal: Refusal, now: number): void {
     this.refusals.exceptions.set(name, { state: "refused", has: this.exceptions.get(name)?.has, at: now, refusal });

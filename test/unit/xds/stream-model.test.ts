@@ -108,6 +108,45 @@ describe.each([{ delta: true }, { delta: false }])("whatever happens, delta $del
   });
 });
 
+const put = (name: string, timeoutMs: number): Op => ({ op: "cluster", name, timeoutMs });
+const route = (name: string, clusters: readonly string[], isBad = false): Op => ({ op: "route", name, clusters, isBad });
+const step = (count: number): Op => ({ op: "step", count });
+const pass = (ms: number): Op => ({ op: "pass", ms });
+const [whole, made] = [refusedWholeMs, failsWhenMadeMs];
+
+// Found by other seeds, each by a rule of docs/adr/0026: what the Envoy had is what it had accepted.
+const onceFailed: readonly (readonly [string, readonly Op[]])[] = [
+  [
+    "a late refusal that has the nonce of the mended form",
+    [route("r0", ["c"]), put("a", made), route("r0", ["b", "a"]), step(3), put("a", 1_000)],
+  ],
+  ["two unanswered forms, the first one made", [route("r2", ["d"]), { op: "block" }, pass(6_000), put("d", made)]],
+  [
+    "two unanswered forms beside a new cluster",
+    [route("r2", ["d"]), { op: "block" }, route("r0", ["b"], true), pass(6_000), put("d", made)],
+  ],
+  [
+    "a removal that is refused with the rest",
+    [route("r1", ["c"]), route("r0", ["b"]), put("c", made), step(2), { op: "unroute", name: "r1" }, put("b", whole)],
+  ],
+  ["a list that is refused again while a broken cluster is in it", [put("a", made), route("r0", ["b"]), put("b", whole)]],
+  [
+    "a cluster that comes again while its removal is on its way",
+    [put("d", whole), route("r0", ["c", "d"], true), put("a", made), route("r0", ["c", "a"])],
+  ],
+  ["a broken cluster that another process left", [put("b", made), route("r0", ["b", "a"]), step(1), { op: "reconnect" }]],
+];
+
+describe.each([{ delta: true }, { delta: false }])("sequences that once failed, delta $delta:", ({ delta }) => {
+  test.each(onceFailed)("%s", (_what, sequence) => {
+    const world = start(delta);
+    for (const op of sequence) run(world, op);
+    checkSoon(world);
+    calm(world);
+    checkBad(world);
+  });
+});
+
 // Each takes one rule out of the machine: the properties above must notice.
 describe.each([{ delta: true }, { delta: false }])("a mutant is caught, delta $delta:", ({ delta }) => {
   test("routes that do not wait for their clusters", () => {
