@@ -157,7 +157,7 @@ export class NodeStream implements StreamView, NodeReport {
     if (!this.delta) this.snapshots.adopt(this.snapshot, [...endpoint.subscription.names]);
     cluster.assumeAsked(endpoint.subscription.names, now);
     this.#recallRefusals("cluster", undefined, now);
-    if (this.delta) cluster.takeOutRefused(now);
+    if (this.delta) cluster.refusals.takeOut(now);
     endpoint.force(endpoint.subscription.names);
   }
 

@@ -28,10 +28,10 @@ export class ClusterReadiness {
     // One that is gone from the table is in the Envoy until it was told so.
     const has = exception ? exception.has : this.clusters.table.at(name, this.clusters.sent);
     if (has === undefined) return false;
-    if (this.clusters.isLeaving(name)) return false;
-    if (!this.clusters.isUnconfirmed(name)) return true;
+    if (this.clusters.inFlight.isLeaving(name)) return false;
+    if (!this.clusters.inFlight.isUnconfirmed(name)) return true;
     // Changed again before it was confirmed: an ack of endpoints may belong to the first form.
-    if (this.clusters.isAmbiguous(name)) return false;
+    if (this.clusters.inFlight.isAmbiguous(name)) return false;
     return (this.#warmAt.get(name) ?? Number.POSITIVE_INFINITY) <= now;
   }
 
@@ -45,16 +45,16 @@ export class ClusterReadiness {
   }
 
   endpointsAcked(names: Iterable<string>, delayMs: (cluster: string) => number, now: number): void {
-    if (!this.clusters.hasUnconfirmed) return;
+    if (!this.clusters.inFlight.hasUnconfirmed) return;
     for (const name of names)
-      if (!this.#warmAt.has(name) && !this.clusters.isLeaving(name)) this.#warmAt.set(name, now + delayMs(name));
+      if (!this.#warmAt.has(name) && !this.clusters.inFlight.isLeaving(name)) this.#warmAt.set(name, now + delayMs(name));
   }
   /** A removal goes out: what comes under these names again warms anew. */
   removed(names: readonly string[]): void {
     for (const name of names) this.#warmAt.delete(name);
   }
   clustersAcked(): void {
-    if (!this.clusters.hasUnconfirmed) this.#warmAt.clear();
+    if (!this.clusters.inFlight.hasUnconfirmed) this.#warmAt.clear();
   }
   /** When the next cluster becomes warm by its endpoints' ack, ms; Infinity: none waits. */
   nextWarmAt(now: number): number {

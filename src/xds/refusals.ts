@@ -130,6 +130,16 @@ export class Refusals {
     }
   }
 
+  /** Delta, of an Envoy with a broken cluster stuck in it: one of those that it refused before may be the one. */
+  takeOut(now: number): void {
+    const names = [...this.exceptions].filter(([, { state, has }]) => state === "refused" && has === undefined);
+    if (names.length > 0)
+      this.#repair(
+        names.map(([name]) => name),
+        now,
+      );
+  }
+
   /** A cluster that Envoy holds without using it counts as refused, and goes: it would keep every answer back (envoy.md §6.2). */
   refuseUnseen(sent: Sent, names: readonly string[], now: number): void {
     for (const resource of sent.frame.resources) {

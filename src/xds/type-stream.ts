@@ -3,7 +3,7 @@
 // In: requests and publications, through node-stream.ts. Out: frames. Its state is one Seq and the exceptions, not a map of all names.
 import type { ResourceType } from "../model/resource-type.js";
 import { hashOfVersion, type Resource, type Seq } from "../snapshot/resource.js";
-import { type ResourceTable, summand } from "../snapshot/resource-table.js";
+import type { ResourceTable } from "../snapshot/resource-table.js";
 import { decide } from "./decision.js";
 import { effectiveList, effectiveVersion } from "./effective-list.js";
 import { InFlight } from "./in-flight.js";
@@ -12,16 +12,11 @@ import { placeholder } from "./placeholder.js";
 import { Refusals, type TrialWriter } from "./refusals.js";
 import { decodeNames, type Request } from "./request.js";
 import { deltaContent, type Frame, sotwContent, toFrame } from "./response.js";
-import { resume } from "./resume.js";
+import { onlyOther, resume } from "./resume.js";
 import { type Before, type Exception, formOf, type Known, type Refusal, type Sent } from "./sent.js";
 import { type Asked, sharedFrames } from "./shared-frames.js";
 import type { StreamView } from "./stream-view.js";
 import { isListed, Subscription } from "./subscription.js";
-
-/** Whether the version is one of ours that adds up hashes, and not that of another control plane. */
-function isSum(version: string): boolean {
-  return /^[0-9a-f]{16}\./.test(version);
-}
 
 /** What one pass over the names found to send. */
 interface Draft {
@@ -33,7 +28,7 @@ interface Draft {
 export class TypeStream implements TrialWriter {
   readonly subscription: Subscription;
   readonly refusals: Refusals;
-  readonly #inFlight: InFlight;
+  readonly inFlight: InFlight;
   #sent: Seq = 0;
   #owed: Asked | undefined;
   readonly #forced = new Set<string>();
@@ -53,7 +48,7 @@ export class TypeStream implements TrialWriter {
   ) {
     this.subscription = new Subscription(type);
     this.refusals = new Refusals(type, table, view, this);
-    this.#inFlight = new InFlight(type, table, view.delta);
+    this.inFlight = new InFlight(type, table, view.delta);
   }
 
   get exceptions(): ReadonlyMap<string, Exception> {
@@ -69,30 +64,17 @@ export class TypeStream implements TrialWriter {
   }
   /** Everything up to here is answered, apart from the exceptions. */
   get acked(): Seq {
-    return this.#isStrange ? 0 : this.#inFlight.ackedOf(this.#sent);
-  }
-  /** Whether the name went out as a new one, and no answer since says that it is in use. */
-  isUnconfirmed(name: string): boolean {
-    return this.#inFlight.isUnconfirmed(name);
+    return this.#isStrange ? 0 : this.inFlight.ackedOf(this.#sent);
   }
   /** Clusters: the Envoy took the endpoints of these. */
   endpointsAcked(names: readonly string[]): void {
-    if (this.#inFlight.pending.length > 0) for (const name of names) this.#inFlight.use(name);
-  }
-  isLeaving(name: string): boolean {
-    return this.#inFlight.isLeaving(name);
-  }
-  isAmbiguous(name: string): boolean {
-    return this.#inFlight.isAmbiguous(name);
+    if (this.inFlight.pending.length > 0) for (const name of names) this.inFlight.use(name);
   }
   isReplaced(sent: Sent, name: string): boolean {
-    return this.#inFlight.isReplaced(sent, name);
-  }
-  get hasUnconfirmed(): boolean {
-    return this.#inFlight.hasUnconfirmed;
+    return this.inFlight.isReplaced(sent, name);
   }
   pending(): readonly Sent[] {
-    return this.#inFlight.pending;
+    return this.inFlight.pending;
   }
 
   // ---- Requests ------------------------------------------------------------------------------------------------------
@@ -126,17 +108,6 @@ export class TypeStream implements TrialWriter {
     }
   }
 
-  /** Delta, of an Envoy with a broken cluster stuck in it: those that it refused before may be the one. */
-  takeOutRefused(now: number): void {
-    const names = [...this.exceptions].filter(([, { state, has }]) => state === "refused" && has === undefined);
-    if (names.length > 0)
-      this.sendRepair(
-        [],
-        names.map(([name]) => name),
-        now,
-      );
-  }
-
   /** A refusal that this node gave on an earlier stream: the same bytes do not go out again. */
   recall(name: string, refusal: Refusal, now: number): void {
     this.refusals.exceptions.set(name, { state: "refused", has: this.exceptions.get(name)?.has, at: now, refusal });
@@ -167,7 +138,7 @@ export class TypeStream implements TrialWriter {
     const pastForm = (name: string, hash: string) => this.view.pastForm(this.type, name, hash);
     const graceEnd = now + this.view.times.removalGraceMs;
     const { same, exceptions, unanswered } = resume(this.type, this.table, all, versions, variantOf, pastForm, graceEnd, now);
-    for (const resource of same) this.#inFlight.assume(resource);
+    for (const resource of same) this.inFlight.assume(resource);
     for (const [name, exception] of exceptions) this.refusals.exceptions.set(name, exception);
     this.#owed = unanswered.length > 0 && !isWildcard ? NameSet.of(unanswered) : undefined;
     this.#sent = this.table.seq;
@@ -178,31 +149,18 @@ export class TypeStream implements TrialWriter {
     const shared = sharedFrames(this.table);
     if (hashOfVersion(version) === hashOfVersion(shared.version(this.subscription.asked))) {
       this.#sent = this.table.seq;
-      this.#inFlight.assumeAll((name) => this.subscription.includes(name));
+      this.inFlight.assumeAll((name) => this.subscription.includes(name));
       return;
     }
     this.#isStrange = true;
     this.#listDue = isListed(this.type);
     if (this.#listDue) return;
     const { names } = this.subscription;
-    const others = (name: string): bigint =>
-      [...names].reduce((sum, other) => (other === name ? sum : sum + summand(this.table.get(other) ?? { hash: "0" })), 0n);
-    // The version is the sum over all of them. When one alone differs, what is left of the sum is its hash.
-    const rest = (name: string): string =>
-      BigInt.asUintN(64, BigInt(`0x${hashOfVersion(version)}`) - others(name))
-        .toString(16)
-        .padStart(16, "0");
+    const only = onlyOther(this.table, names, version, (name, hash) => this.view.pastForm(this.type, name, hash));
     for (const name of names) {
-      const has = isSum(version) ? this.view.pastForm(this.type, name, rest(name)) : undefined;
-      this.refusals.exceptions.set(name, { state: "stale", has: has ?? "unknown", at: now });
-      if (!has) continue;
-      for (const other of names) {
-        const current = this.table.get(other);
-        if (other === name || !current) continue;
-        this.refusals.exceptions.delete(other);
-        this.#inFlight.assume(current);
-      }
-      break;
+      const current = this.table.get(name);
+      if (only && name !== only.name && current) this.inFlight.assume(current);
+      else this.refusals.exceptions.set(name, { state: "stale", has: name === only?.name ? only : "unknown", at: now });
     }
   }
 
@@ -212,15 +170,15 @@ export class TypeStream implements TrialWriter {
   }
 
   #answer(nonce: string, refusal: string | undefined, now: number): void {
-    const answer = this.#inFlight.answer(nonce);
+    const answer = this.inFlight.answer(nonce);
     if (!answer) return; // Stale: what it asks for is read all the same.
     const { sent, superseded } = answer;
     for (const earlier of superseded) this.refusals.supersede(earlier, now);
     const isTaken = refusal === undefined || sent.kind === "repair";
     if (refusal === undefined) this.refusals.accept(sent, now);
     else this.refusals.refuse(sent, refusal, superseded.length === 0, now);
-    if (isTaken) this.#inFlight.confirm(sent);
-    if (isTaken) this.#inFlight.forget(sent.frame.removed);
+    if (isTaken) this.inFlight.confirm(sent);
+    if (isTaken) this.inFlight.forget(sent.frame.removed);
     if (isTaken) this.view.onAccepted(this.type, sent, now);
     if (!this.view.delta && isListed(this.type) && sent.kind === "trial") this.#listDue = true;
   }
@@ -232,8 +190,8 @@ export class TypeStream implements TrialWriter {
     if (!this.subscription.isAsked) return;
     if (!this.#repairDue) this.refusals.pump(now);
     const blocking = this.view.delta
-      ? this.#inFlight.pending.findLast((sent) => sent.kind === "main")
-      : this.#inFlight.pending.at(-1);
+      ? this.inFlight.pending.findLast((sent) => sent.kind === "main")
+      : this.inFlight.pending.at(-1);
     if (blocking && !this.#repairDue && now - blocking.at < this.view.times.inFlightOverrideMs) return;
     if (!this.#isShared(now)) this.#sendOwn(now);
     else if (this.view.delta) this.#sendSharedDelta(now);
@@ -245,7 +203,7 @@ export class TypeStream implements TrialWriter {
     let at = Number.POSITIVE_INFINITY;
     const isDue =
       this.#sent < this.table.seq || this.#owed !== undefined || this.#forced.size > 0 || this.#listDue || this.refusals.isQueued;
-    const newest = this.#inFlight.pending.at(-1);
+    const newest = this.inFlight.pending.at(-1);
     if (isDue && newest) at = newest.at + this.view.times.inFlightOverrideMs;
     for (const { state, refusal, dueAt } of this.exceptions.values()) {
       if (state === "refused" || state === "unanswered") at = Math.min(at, refusal?.retryAt ?? at);
@@ -339,13 +297,13 @@ export class TypeStream implements TrialWriter {
       ? exception.has
       : isUnknown
         ? (this.table.formOtherThan(name, current?.hash ?? "") ?? "unknown")
-        : isNew && !this.#inFlight.isExact
+        : isNew && !this.inFlight.isExact
           ? undefined
-          : this.#inFlight.formOf(name, this.#sent);
+          : this.inFlight.formOf(name, this.#sent);
     const decision = decide({ type: this.type, name, current, has, exception }, this.view, this.view.snapshots, now);
     if (decision.exception) this.refusals.exceptions.set(name, decision.exception);
     else this.refusals.exceptions.delete(name);
-    if (!decision.exception && current && formOf(has)?.hash === current.hash) this.#inFlight.assume(current);
+    if (!decision.exception && current && formOf(has)?.hash === current.hash) this.inFlight.assume(current);
     if (decision.send === "nothing" && !mustAnswer) return;
     draft.before.set(name, has);
     if (decision.send === "remove") draft.removed.push(name);
@@ -361,7 +319,7 @@ export class TypeStream implements TrialWriter {
     if (resources.length + removed.length === 0 && !isEmptyAnswer) return;
     this.#write(
       "main",
-      toFrame(deltaContent(this.type, String(this.table.revision), resources, removed), this.#inFlight.ownNonce()),
+      toFrame(deltaContent(this.type, String(this.table.revision), resources, removed), this.inFlight.ownNonce()),
       before,
       from,
       now,
@@ -388,7 +346,7 @@ export class TypeStream implements TrialWriter {
     if (!isDue || (!isList && listed.length === 0)) return;
     this.#write(
       kind,
-      toFrame(sotwContent(this.type, this.#effectiveVersion(), listed, removed), this.#inFlight.ownNonce()),
+      toFrame(sotwContent(this.type, this.#effectiveVersion(), listed, removed), this.inFlight.ownNonce()),
       before,
       from,
       now,
@@ -401,7 +359,7 @@ export class TypeStream implements TrialWriter {
       : isListed(this.type)
         ? sotwContent(this.type, this.#effectiveVersion(), this.#effective(), [])
         : sotwContent(this.type, this.#effectiveVersion(resources), resources, []);
-    this.#write("trial", toFrame(content, this.#inFlight.ownNonce()), before, this.#sent, now);
+    this.#write("trial", toFrame(content, this.inFlight.ownNonce()), before, this.#sent, now);
     if (this.type === "cluster") this.view.forceEndpoints(resources.map((resource) => resource.name));
   }
 
@@ -410,7 +368,7 @@ export class TypeStream implements TrialWriter {
     for (const name of removed) had.set(name, undefined);
     this.#write(
       "repair",
-      toFrame(deltaContent(this.type, "repair", resources, removed), this.#inFlight.ownNonce()),
+      toFrame(deltaContent(this.type, "repair", resources, removed), this.inFlight.ownNonce()),
       had,
       this.#sent,
       now,
@@ -433,7 +391,7 @@ export class TypeStream implements TrialWriter {
   }
 
   #write(kind: Sent["kind"], frame: Frame, before: Before, from: Seq, now: number): void {
-    const sent = this.#inFlight.add(kind, frame, before, from, this.#heldFrom, now);
+    const sent = this.inFlight.add(kind, frame, before, from, this.#heldFrom, now);
     for (const name of this.#heldFrom.keys()) if (!this.exceptions.has(name)) this.#heldFrom.delete(name);
     this.view.write(this.type, sent.frame, new Set([...sent.changed, ...sent.reshaped]));
   }
