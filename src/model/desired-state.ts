@@ -18,6 +18,8 @@ export interface StateRows {
   readonly routes: readonly Route[];
   /** Staged rollouts under way; left out: none. */
   readonly overlays?: readonly Overlay[];
+  /** The newest changes of routes, newest first: what each was before; undefined: it was not there. */
+  readonly pastRoutes?: readonly { readonly name: string; readonly before: Route | undefined }[];
 }
 
 /** Adds or removes `member` in the set at `key`; an empty set leaves the map. */

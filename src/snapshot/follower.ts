@@ -127,7 +127,7 @@ class RevisionFollower implements Follower {
     });
     this.#newest = rows.revision;
     this.options.onRevision?.(undefined);
-    this.snapshots.load(DesiredState.from(rows));
+    this.snapshots.load(DesiredState.from(rows), rows.pastRoutes);
     this.#published();
     const ms = performance.now() - startedAt;
     metrics.observe("snapshot_load_seconds", {}, ms / 1_000);

@@ -76,6 +76,7 @@ export class GatewaySnapshot {
 
   /** Compares everything by content: on the first load, and when the database has another history. */
   rebuild(state: DesiredState, now: number): boolean {
+    this.#changes.clear(); // Their numbers may mean other revisions now.
     const dirty = noNames();
     for (const type of resourceTypes) for (const name of this.tables[type].names()) dirty[type].add(name);
     for (const listener of state.listenersOfGateway(this.gateway)) touchListener(state, dirty, listener);

@@ -129,13 +129,16 @@ export class ResourceTable {
     return [...names].sort();
   }
 
-  /** The newest revision whose changes to this table are all within `seq`: `newest` when none came after it. */
+  /**
+   * The newest revision whose changes to this table are all within `seq`: `newest` when none came after it. After another history numbers may
+   * have gone back: then the least counts, so that nothing is said to be there which is not.
+   */
   revisionAt(seq: Seq, newest: Revision): Revision {
     let first: Revision | undefined;
     for (let i = this.#log.length - 1; i >= 0; i--) {
       const step = this.#log[i];
       if (!step || step.seq <= seq) break;
-      first = step.revision ?? first;
+      if (step.revision !== undefined) first = Math.min(first ?? step.revision, step.revision);
     }
     return first === undefined ? newest : first - 1;
   }

@@ -2,11 +2,12 @@
 // In: revisions from follower.ts. Out: GatewaySnapshot for each stream in xds/, woken through `onPublished`.
 import type { DesiredState } from "../model/desired-state.js";
 import type { ResourceType } from "../model/resource-type.js";
-import type { Change, CommittedRevision, Revision } from "../model/revision.js";
+import { type Change, type CommittedRevision, inverseOf, type Revision } from "../model/revision.js";
 import { gatewayOfView, type Overlay, viewName } from "../model/rollout.js";
 import type { HttpRoute } from "../model/route.js";
 import type { Transport } from "../translate/config-source.js";
 import { GatewaySnapshot, type RevisionChanges } from "./gateway-snapshot.js";
+import { type PastRoute, pastOverrides } from "./past-routes.js";
 import { type Preview, preview } from "./preview.js";
 import type { Resource } from "./resource.js";
 import { ResourceFactory, readyDelayMs, type TranslationFault } from "./resource-factory.js";
@@ -26,6 +27,9 @@ export type BuildCause = "revisions" | "load" | "gateway";
 /** Route name → the form to use in place of the newest; undefined: leave the route out. */
 export type RouteOverrides = ReadonlyMap<string, HttpRoute | undefined>;
 
+/** Changes of routes that are remembered, to recognise what an Envoy has from before: a few KB each. */
+const maxPastRoutes = 200;
+
 /** Variants of one RouteConfiguration that are kept; beyond it the oldest is made again when asked for. */
 const maxVariants = 64;
 
@@ -40,6 +44,8 @@ export class Snapshots {
   readonly #variants = new WeakMap<Resource, Map<string, Resource>>();
   readonly #formIds = new WeakMap<HttpRoute, number>();
   #nextFormId = 1;
+  /** What routes were before they changed, newest first. */
+  #pastRoutes: readonly PastRoute[] = [];
   #freshness: () => Promise<boolean> = async () => true;
 
   constructor(private readonly options: SnapshotsOptions) {
@@ -66,9 +72,11 @@ export class Snapshots {
   }
 
   /** Takes a full load: the first one, or after the database turned out to have another history. Compared by content. */
-  load(state: DesiredState): void {
+  load(state: DesiredState, pastRoutes: readonly PastRoute[] = []): void {
     const startedAt = performance.now();
     this.#state = state;
+    this.#pastRoutes = pastRoutes;
+    this.#forgetStrangers();
     this.#factory.begin();
     const changed = new Set(
       [...this.#snapshots.values()].flatMap(({ snapshot }) =>
@@ -90,15 +98,23 @@ export class Snapshots {
       // What a rollout changed that ends now goes, too, or has become the base: Envoys that saw it are brought up to date in place.
       const ended = new Map((committed.overlays ?? []).map(({ name }) => [name, state.overlays.get(name)?.changes ?? []]));
       state.apply(committed);
+      this.#notePast([...committed.changes, ...[...ended.values()].flat().map(inverseOf)]);
       this.#factory.begin();
       for (const { snapshot } of this.#snapshots.values()) {
         const changes = [...committed.changes, ...(ended.get(snapshot.rollout ?? "") ?? [])];
         if (this.#within(state, snapshot, () => snapshot.apply(state, changes, this.options.now()))) changed.add(snapshot);
       }
     }
+    this.#forgetStrangers();
     this.#built("revisions", startedAt);
     this.#announce(changed);
     if (revisions.some(({ overlays = [] }) => overlays.length > 0)) this.#moved();
+  }
+
+  /** Gateways that nobody asks for, and that lost their last listener since. */
+  #forgetStrangers(): void {
+    for (const [key, { snapshot, holders }] of this.#snapshots)
+      if (holders === 0 && !this.isKnown(snapshot.gateway)) this.#snapshots.delete(key);
   }
 
   /** What the changes would do to each gateway; nothing is published. undefined: they were made on another state, or none is loaded. */
@@ -207,6 +223,7 @@ export class Snapshots {
     const known = variants.get(key);
     if (known) return known;
     const routes = [...resource.parts].flatMap(([name, form]) => (overrides.has(name) ? (overrides.get(name) ?? []) : form));
+    for (const [name, form] of overrides) if (form && !resource.parts.has(name)) routes.push(form);
     const variant = this.#factory.routeVariant(listener, routes, resource.revision);
     for (const oldest of variants.keys()) {
       if (variants.size < maxVariants) break;
@@ -214,6 +231,22 @@ export class Snapshots {
     }
     variants.set(key, variant);
     return variant;
+  }
+
+  /** The form of the RouteConfiguration with this hash, looked for among those that it may have been left in; undefined: not found. */
+  pastRouteForm(current: Resource, hash: string): Resource | undefined {
+    for (const overrides of pastOverrides(current, this.#pastRoutes)) {
+      const variant = this.routeVariant(current, overrides);
+      if (variant?.hash === hash) return variant;
+    }
+    return undefined;
+  }
+
+  #notePast(changes: readonly Change[]): void {
+    const past = changes.flatMap((change): PastRoute[] =>
+      change.kind === "route" ? [{ name: change.name, before: change.before }] : [],
+    );
+    if (past.length > 0) this.#pastRoutes = [...past, ...this.#pastRoutes].slice(0, maxPastRoutes);
   }
 
   /** Called after each publication with the snapshots that changed. Returns how to stop it. */

@@ -1,6 +1,7 @@
 // Which resources of a gateway a change may touch: names to look at, and nothing else, so that a change costs O(what it changed).
 // In: the state after the change, and the change. Out: names by type; whether their bytes differ is for the caller to see. Pure.
 // Called by gateway-snapshot.ts for what is committed, and by preview.ts for what is only planned.
+import { isDeepStrictEqual } from "node:util";
 import type { DesiredState } from "../model/desired-state.js";
 import type { ResourceType } from "../model/resource-type.js";
 import type { Change } from "../model/revision.js";
@@ -31,7 +32,7 @@ export function touchedBy(state: DesiredState, changes: readonly Change[], gatew
         if (opens(change.before) || opens(change.after)) touchListener(state, names, change.name);
         break;
       case "route":
-        for (const route of [change.before, change.after]) if (route) touchRoute(names, route);
+        touchChangedRoute(names, change.before, change.after);
         break;
     }
   }
@@ -62,6 +63,23 @@ export function touchListener(state: DesiredState, names: ResourceNames, name: s
   for (const routeName of state.routesOfListener(name)) {
     const route = state.routes.get(routeName);
     if (route) touchRoute(names, route);
+  }
+}
+
+/** A change of weights, matches or timeouts leaves the clusters as they are: only those that came or went are looked at. */
+function touchChangedRoute(names: ResourceNames, before: Route | undefined, after: Route | undefined): void {
+  const reachesSame =
+    before?.protocol === "http" && after?.protocol === "http" && isDeepStrictEqual(listenersOf(before), listenersOf(after));
+  if (!reachesSame) {
+    for (const route of [before, after]) if (route) touchRoute(names, route);
+    return;
+  }
+  for (const listener of listenersOf(after)) names.route.add(listener);
+  const [had, has] = [new Set(clustersOf(before)), new Set(clustersOf(after))];
+  for (const cluster of [...had, ...has]) {
+    if (had.has(cluster) && has.has(cluster)) continue;
+    names.cluster.add(cluster);
+    names.endpoint.add(cluster);
   }
 }
 

@@ -28,6 +28,15 @@ const headQuery = `
   select counter.n, revisions.id::text as id, revisions.clusters, revisions.endpoints, revisions.listeners, revisions.routes
     from revision_counter as counter left join revisions on revisions.revision = counter.n`;
 
+interface PastRouteRow {
+  readonly name: string;
+  readonly before: RowKinds["route"]["spec"] | null;
+}
+/** How far back changes of routes are looked for, revisions: the read stays short where routes hardly change. */
+const maxPastRevisions = 10_000;
+const pastRoutesQuery = `
+  select name, before from changes where revision > $1 and kind = 'route' order by revision desc, ordinal desc limit 200`;
+
 /**
  * One repeatable-read transaction: all tables as of one commit.
  * @throws StateMismatch, QueryFailure
@@ -46,6 +55,7 @@ export async function loadState(pool: pg.Pool, queryTimeoutMs: number): Promise<
       const overlays = await transaction.query<OverlayRow>(
         "select name, shares, changes from rollouts where state = 'staging' order by name",
       );
+      const past = await transaction.query<PastRouteRow>(pastRoutesQuery, [revision - maxPastRevisions]);
       const found = { cluster: clusters.length, endpoint: endpoints.length, listener: listeners.length, route: routes.length };
       const recorded = recordedCounts(head);
       if (!recorded || kinds.some((kind) => recorded[kind] !== found[kind])) throw new StateMismatch(revision, recorded, found);
@@ -57,6 +67,10 @@ export async function loadState(pool: pg.Pool, queryTimeoutMs: number): Promise<
         listeners: listeners.map(objectTables.listener.fromRow),
         routes: routes.map(objectTables.route.fromRow),
         overlays: overlays.map(fromOverlayRow),
+        pastRoutes: past.map(({ name, before }) => ({
+          name,
+          before: before ? objectTables.route.fromRow({ spec: before }) : undefined,
+        })),
       };
     },
   );

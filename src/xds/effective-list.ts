@@ -34,8 +34,11 @@ export function effectiveVersion(
   exceptions: ReadonlyMap<string, Exception>,
   subscription: Subscription,
   sent: Seq,
+  onTrial: readonly Resource[],
 ): string {
   if (exceptions.size === 0) return sharedFrames(table).version(subscription.asked);
-  const sum = effectiveList(table, exceptions, subscription, sent).reduce((total, resource) => total + summand(resource), 0n);
+  const tried = new Set(onTrial.map(({ name }) => name));
+  const rest = effectiveList(table, exceptions, subscription, sent).filter(({ name }) => !tried.has(name));
+  const sum = [...rest, ...onTrial].reduce((total, resource) => total + summand(resource), 0n);
   return versionOf(BigInt.asUintN(64, sum), table.revision);
 }

@@ -4,7 +4,7 @@ import type { ResourceType } from "../model/resource-type.js";
 import type { Resource, Seq } from "../snapshot/resource.js";
 import type { ResourceTable } from "../snapshot/resource-table.js";
 import { type Frame, toFrame } from "./response.js";
-import { type Before, formOf, type Known, knownBefore, type Sent } from "./sent.js";
+import { type Before, carries, formIn, formOf, type Known, knownBefore, namesIn, type Sent, withForms } from "./sent.js";
 
 /** Responses without an answer, and nonces in use, that are remembered; the oldest is forgotten beyond it. */
 const maxPending = 256;
@@ -13,9 +13,14 @@ export class InFlight {
   #pending: Sent[] = [];
   /** New names of responses that were refused, or not answered for themselves: whether they are in use is not known. */
   readonly #unconfirmed = new Set<string>();
+  /** Clusters that a response changed which was refused, or not answered for itself: which form is in the Envoy is not known. */
+  readonly #doubtful = new Set<string>();
+  /** Cluster → the form that is in use, as its endpoints were taken, although its own response is not answered. */
+  readonly #inUse = new Map<string, Resource>();
   /** Shared nonces that this stream has used → how often. */
   readonly #nonces = new Map<string, number>();
   #ownNonces = 0;
+  #ordinal = 0;
   /**
    * Listeners and RouteConfigurations are few, change often and long, and a route must be put back exactly as it was: what was sent of each
    * is kept here. Clusters and endpoints are many: for them the table's short memory of past forms does.
@@ -85,10 +90,12 @@ export class InFlight {
     // The last of two nonce fields counts, so a shared frame gets a nonce of its own by adding one.
     const { resources, removed } = frame;
     const unique = repeats === 0 ? frame : toFrame({ body: frame.bytes, resources, removed }, `${frame.nonce}.${repeats}`);
-    const exactly = this.#noteForms(frame, before);
-    const news = this.#news(frame, before, from);
+    const had = this.#lastAccepted(frame, this.#noteForms(frame, before));
+    const news = this.#news(frame, had, from);
+    this.#ordinal += 1;
     const ackedUpTo = kind === "main" ? this.#ackedUpTo(frame, before, from, heldFrom) : from;
-    const sent = { nonce: unique.nonce, at: now, kind, from, ackedUpTo, frame: unique, before: exactly, ...news, looks: 0 };
+    const ordinal = this.#ordinal;
+    const sent = { nonce: unique.nonce, ordinal, at: now, kind, from, ackedUpTo, frame: unique, before: had, ...news, looks: 0 };
     this.#pending.push(sent);
     if (this.#pending.length > maxPending) this.#pending.shift();
     return sent;
@@ -104,17 +111,74 @@ export class InFlight {
     if (!sent) return undefined;
     const superseded = this.delta ? [] : this.#pending.splice(0, index);
     this.#pending = this.#pending.filter((other) => other !== sent);
-    for (const { added } of [...superseded, sent]) for (const name of added) this.#unconfirmed.add(name);
+    for (const { added, changed, reshaped } of [...superseded, sent]) {
+      for (const name of added) this.#unconfirmed.add(name);
+      for (const name of [...changed, ...reshaped]) this.#doubtful.add(name);
+    }
     return { sent, superseded };
   }
 
-  /** The Envoy has taken what `sent` brought. */
-  confirm(sent: Sent): void {
-    for (const { name } of sent.frame.resources) this.#unconfirmed.delete(name);
+  /** The Envoy has taken what `sent` brought: of what else is in flight, that is what it had before. */
+  confirm({ frame }: Sent): void {
+    for (const { name } of frame.resources) {
+      this.#settle(name);
+    }
+    for (const other of this.#pending) {
+      const both = namesIn(frame).filter((name) => carries(other.frame, name));
+      if (both.length === 0) continue;
+      other.before = withForms(other.before, other.frame, new Map(both.map((name) => [name, formIn(frame, name)])));
+      const news = this.#news(other.frame, other.before, other.from);
+      other.added = news.added;
+    }
+  }
+  /** Whether a later response without an answer brings the name in another form, or takes it away: then that answer is the one that counts. */
+  isReplaced({ frame, ordinal }: Sent, name: string): boolean {
+    const hash = formIn(frame, name)?.hash;
+    return this.#pending.some(
+      (other) =>
+        other.kind !== "repair" &&
+        other.ordinal > ordinal &&
+        carries(other.frame, name) &&
+        formIn(other.frame, name)?.hash !== hash,
+    );
+  }
+  /** Whether a response without an answer takes the name away: what brings it again has yet to be accepted. */
+  isLeaving(name: string): boolean {
+    return this.#pending.some(({ frame }) => carries(frame, name) && formIn(frame, name) === undefined);
+  }
+  /** Whether the name is in flight in more than one form: which of them is in use is not known. */
+  isAmbiguous(name: string): boolean {
+    const forms = this.#pending.filter(({ frame }) => carries(frame, name)).map(({ frame }) => formIn(frame, name)?.hash);
+    return new Set(forms).size > 1;
+  }
+  #settle(name: string): void {
+    this.#unconfirmed.delete(name);
+    this.#doubtful.delete(name);
+    this.#inUse.delete(name);
+  }
+  /** The cluster's endpoints were taken: so the form that is in flight is in use, unless there are several. */
+  use(name: string): void {
+    if (this.#doubtful.has(name) || this.isAmbiguous(name)) return;
+    const sent = this.#pending.find((other) => other.added.has(name));
+    const form = sent && formIn(sent.frame, name);
+    if (form) this.#inUse.set(name, form);
   }
   /** The Envoy does not have these any more. */
   forget(names: readonly string[]): void {
-    for (const name of names) this.#unconfirmed.delete(name);
+    for (const name of names) {
+      this.#settle(name);
+    }
+  }
+
+  /** An unanswered response may be refused yet: of a name that is in it, the Envoy had what it had before the first such. */
+  #lastAccepted(frame: Frame, before: Before): Before {
+    if (this.#pending.length === 0) return before;
+    const forms = new Map<string, Known>();
+    for (const name of namesIn(frame)) {
+      const first = this.#pending.find((sent) => carries(sent.frame, name));
+      if (first) forms.set(name, this.#inUse.get(name) ?? knownBefore(first.before, name, this.table, first.from));
+    }
+    return forms.size === 0 ? before : withForms(before, frame, forms);
   }
 
   /** Writes down what the Envoy will have; returns what it had. */
@@ -133,7 +197,13 @@ export class InFlight {
   /** Only clusters are watched for what is new in them. */
   #news(frame: Frame, before: Before, from: Seq): News {
     if (this.type !== "cluster") return nothingNew;
-    return typeof before === "string" ? sharedNews(frame, before, this.table, from) : newsOf(frame, before, this.table, from);
+    if (typeof before === "string" && this.#doubtful.size === 0) return sharedNews(frame, before, this.table, from);
+    const news = { ...newsOf(frame, before, this.table, from), reshaped: new Set<string>() };
+    const isOther = ({ name, hash }: Resource) =>
+      this.#doubtful.has(name) ||
+      this.#pending.some((sent) => carries(sent.frame, name) && formIn(sent.frame, name)?.hash !== hash);
+    for (const resource of frame.resources) if (isOther(resource)) news.reshaped.add(resource.name);
+    return news;
   }
 
   /** A frame of the stream's own may bring what was held back for long. */
@@ -148,8 +218,12 @@ export class InFlight {
 }
 
 /** What a frame brings that was not there, or not in this form. */
-type News = Pick<Sent, "added" | "changed">;
-const nothingNew: News = { added: new Set(), changed: new Set() };
+interface News {
+  readonly added: Set<string>;
+  readonly changed: Set<string>;
+  readonly reshaped: Set<string>;
+}
+const nothingNew: News = { added: new Set(), changed: new Set(), reshaped: new Set() };
 
 function newsOf(frame: Frame, before: Before, table: ResourceTable, from: Seq): News {
   const added = new Set<string>();
@@ -159,7 +233,7 @@ function newsOf(frame: Frame, before: Before, table: ResourceTable, from: Seq): 
     if (known === undefined) added.add(name);
     if (formOf(known)?.hash !== hash) changed.add(name);
   }
-  return { added, changed };
+  return { added, changed, reshaped: new Set() };
 }
 
 /** A frame that many streams share is looked through once. */

@@ -5,7 +5,7 @@ import type { NodeIdentity, ResourceException, StreamKind } from "../model/node.
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
 import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
-import { hashOfVersion, revisionOfVersion } from "../snapshot/resource.js";
+import { hashOfVersion, type Resource, revisionOfVersion } from "../snapshot/resource.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { NodeReport } from "../status/node-report.js";
 import { pushOrder } from "./push-order.js";
@@ -161,6 +161,7 @@ export class NodeStream implements StreamView, NodeReport {
     if (!this.delta) this.snapshots.adopt(this.snapshot, [...endpoint.subscription.names]);
     cluster.assumeAsked(endpoint.subscription.names, now);
     this.#recallRefusals("cluster", undefined, now);
+    if (this.delta) cluster.refusals.takeOut(now);
     endpoint.force(endpoint.subscription.names);
   }
 
@@ -205,10 +206,11 @@ export class NodeStream implements StreamView, NodeReport {
     }
   }
 
-  /** Not judged yet. */
+  /** Not judged yet, nor taken away. */
   #isOpen(cluster: string): boolean {
-    const state = this.types.cluster.exceptions.get(cluster)?.state;
-    return state === undefined || state === "trying";
+    const { exceptions, table, sent } = this.types.cluster;
+    const state = exceptions.get(cluster)?.state;
+    return state === undefined ? table.at(cluster, sent) !== undefined : state === "trying";
   }
 
   #nextLookAt(sent: Sent): number {
@@ -249,7 +251,10 @@ export class NodeStream implements StreamView, NodeReport {
     return !this.#isOrdered || this.#readiness.isSettled(now);
   }
   write(type: ResourceType, frame: Frame, changed: ReadonlySet<string>): void {
-    if (type === "cluster") this.#followWithEndpoints(changed);
+    if (type === "cluster") {
+      this.#readiness.removed(frame.removed);
+      this.#followWithEndpoints(changed);
+    }
     this.options.sink.write(type, frame);
   }
   /** Endpoints that ran ahead, while their cluster waited, do not come again by themselves; the cluster would warm for ever. */
@@ -275,6 +280,10 @@ export class NodeStream implements StreamView, NodeReport {
   earlierRefusal(type: ResourceType, name: string): Refusal | undefined {
     return this.options.memory.refusals.get(`${type}/${name}`);
   }
+  pastForm(type: ResourceType, name: string, hash: string): Resource | undefined {
+    const current = type === "route" ? this.types.route.table.get(name) : undefined;
+    return current && this.snapshots.pastRouteForm(current, hash);
+  }
   rememberedVariant(name: string): ReturnType<NodeMemory["variants"]["get"]> {
     return this.options.memory.variants.get(name);
   }
@@ -287,13 +296,11 @@ export class NodeStream implements StreamView, NodeReport {
       if (this.options.memory.refusals.get(`${type}/${name}`)?.hash === hash)
         this.options.memory.refusals.delete(`${type}/${name}`);
     }
-    if (type === "endpoint")
-      this.#readiness.endpointsAcked(
-        sent.frame.resources.map(({ name }) => name),
-        (name) => this.snapshots.readyDelayMs(name),
-        now,
-      );
-    else if (type === "cluster") this.#readiness.clustersAcked();
+    if (type === "endpoint") {
+      const names = sent.frame.resources.map(({ name }) => name);
+      this.types.cluster.endpointsAcked(names);
+      this.#readiness.endpointsAcked(names, (name) => this.snapshots.readyDelayMs(name), now);
+    } else if (type === "cluster") this.#readiness.clustersAcked();
     else this.#readiness.namingAcked(type, this.types[type].acked, now);
   }
 

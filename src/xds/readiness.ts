@@ -1,6 +1,6 @@
 // Which clusters this Envoy can send traffic to, and from when on a removed one may go: the two halves of make before break.
 // In: what was sent and acked. Out: yes or no for decision.ts.
-import type { Seq } from "../snapshot/resource.js";
+import type { Resource, Seq } from "../snapshot/resource.js";
 import { formOf, type Known, knownBefore } from "./sent.js";
 import type { TypeStream } from "./type-stream.js";
 
@@ -28,9 +28,10 @@ export class ClusterReadiness {
     // One that is gone from the table is in the Envoy until it was told so.
     const has = exception ? exception.has : this.clusters.table.at(name, this.clusters.sent);
     if (has === undefined) return false;
-    if (!this.clusters.isUnconfirmed(name)) return true;
+    if (this.clusters.inFlight.isLeaving(name)) return false;
+    if (!this.clusters.inFlight.isUnconfirmed(name)) return true;
     // Changed again before it was confirmed: an ack of endpoints may belong to the first form.
-    if (this.clusters.pending().filter((sent) => sent.changed.has(name)).length > 1) return false;
+    if (this.clusters.inFlight.isAmbiguous(name)) return false;
     return (this.#warmAt.get(name) ?? Number.POSITIVE_INFINITY) <= now;
   }
 
@@ -44,11 +45,16 @@ export class ClusterReadiness {
   }
 
   endpointsAcked(names: Iterable<string>, delayMs: (cluster: string) => number, now: number): void {
-    if (!this.clusters.hasUnconfirmed) return;
-    for (const name of names) if (!this.#warmAt.has(name)) this.#warmAt.set(name, now + delayMs(name));
+    if (!this.clusters.inFlight.hasUnconfirmed) return;
+    for (const name of names)
+      if (!this.#warmAt.has(name) && !this.clusters.inFlight.isLeaving(name)) this.#warmAt.set(name, now + delayMs(name));
+  }
+  /** A removal goes out: what comes under these names again warms anew. */
+  removed(names: readonly string[]): void {
+    for (const name of names) this.#warmAt.delete(name);
   }
   clustersAcked(): void {
-    if (!this.clusters.hasUnconfirmed) this.#warmAt.clear();
+    if (!this.clusters.inFlight.hasUnconfirmed) this.#warmAt.clear();
   }
   /** When the next cluster becomes warm by its endpoints' ack, ms; Infinity: none waits. */
   nextWarmAt(now: number): number {
@@ -70,10 +76,11 @@ export class ClusterReadiness {
       if (!stream.subscription.isAsked) continue;
       if (stream.acked < Math.min(unreferenced, stream.table.seq)) return Number.POSITIVE_INFINITY;
       for (const { has } of stream.exceptions.values()) if (mayName(has, cluster)) return Number.POSITIVE_INFINITY;
-      // What is on its way has not replaced what was there.
-      for (const sent of stream.pending()) {
-        if (sent.frame.resources.some(({ name }) => mayName(knownBefore(sent.before, name, stream.table, sent.from), cluster)))
-          return Number.POSITIVE_INFINITY;
+      // What is on its way has not replaced what was there; and of several on their way, any may be the one in use.
+      for (const { frame, before, from } of stream.pending()) {
+        const mayUse = (resource: Resource) =>
+          mayName(resource, cluster) || mayName(knownBefore(before, resource.name, stream.table, from), cluster);
+        if (frame.resources.some(mayUse)) return Number.POSITIVE_INFINITY;
       }
       const ack = this.#acks.find(({ type, seq }) => type === stream.type && seq >= unreferenced);
       if (ack && unreferenced > 0) at = Math.max(at, ack.at + this.removalGraceMs);

@@ -31,6 +31,8 @@ export interface TrialWriter {
   /** State of the world: these are owed an answer, or the list is. */
   owe(names: readonly string[]): void;
   pending(): readonly Sent[];
+  /** Whether a later response without an answer brings the name in another form: the answer to `sent` says nothing of it any more. */
+  isReplaced(sent: Sent, name: string): boolean;
 }
 
 export class Refusals {
@@ -64,9 +66,13 @@ export class Refusals {
     }
   }
 
-  /** The Envoy refused what `sent` brought, or part of it. `detail` is its own text, to be shown and never parsed. */
-  refuse(sent: Sent, detail: string, now: number): void {
+  /**
+   * The Envoy refused what `sent` brought, or part of it. `detail` is its own text, to be shown and never parsed. `isCertain`: it may not be the
+   * withheld refusal of a response before it, which in state of the world has no answer of its own (risks §5).
+   */
+  refuse(sent: Sent, detail: string, isCertain: boolean, now: number): void {
     if (sent.kind === "repair") return this.#refuseLate(detail, now);
+    if (this.view.delta) this.#keepRemoved(sent, now); // In state of the world the next list lacks them, too.
     const suspects = sent.frame.resources.filter((resource) => this.#isSuspect(sent, resource));
     // A refused response of endpoints is refused whole: what was only sent again in it, for a cluster that warms, goes once more.
     if (this.type === "endpoint" && suspects.length > 0)
@@ -83,7 +89,8 @@ export class Refusals {
     const isKnown = sent.frame.resources.some((resource) => this.#isRefused(resource));
     if (isKnown) this.#explain(detail);
     if (isKnown && !this.view.delta && isListed(this.type)) return this.#wait(suspects, sent, now);
-    if (only && suspects.length === 1 && !isKnown) return this.#markRefused(only, this.#before(sent, only), detail, now);
+    if (only && suspects.length === 1 && !isKnown && isCertain)
+      return this.#markRefused(only, this.#before(sent, only), detail, now);
     for (const resource of suspects) {
       const { refusal } = this.exceptions.get(resource.name) ?? {};
       this.exceptions.set(resource.name, { state: "queued", has: this.#before(sent, resource), at: now, refusal });
@@ -123,6 +130,16 @@ export class Refusals {
     }
   }
 
+  /** Delta, of an Envoy with a broken cluster stuck in it: one of those that it refused before may be the one. */
+  takeOut(now: number): void {
+    const names = [...this.exceptions].filter(([, { state, has }]) => state === "refused" && has === undefined);
+    if (names.length > 0)
+      this.#repair(
+        names.map(([name]) => name),
+        now,
+      );
+  }
+
   /** A cluster that Envoy holds without using it counts as refused, and goes: it would keep every answer back (envoy.md §6.2). */
   refuseUnseen(sent: Sent, names: readonly string[], now: number): void {
     for (const resource of sent.frame.resources) {
@@ -138,7 +155,9 @@ export class Refusals {
       const before = this.#before(sent, resource);
       const exception = this.exceptions.get(resource.name);
       const isOpen = !exception || (sent.kind === "trial" && exception.state === "trying");
-      if (before === undefined || !sent.changed.has(resource.name) || !isOpen) continue;
+      // A new one whose endpoints the Envoy asks for could be made; but not if it changed since, as it does not ask again.
+      const isGood = before === undefined && !sent.reshaped.has(resource.name);
+      if (isGood || !(sent.changed.has(resource.name) || sent.reshaped.has(resource.name)) || !isOpen) continue;
       if (this.table.get(resource.name) !== resource) {
         // Another form, or none, is wanted by now: on trial no more, it is looked at anew.
         if (exception) this.exceptions.set(resource.name, { state: "stale", has: before, at: now });
@@ -177,11 +196,22 @@ export class Refusals {
     }
   }
 
+  /** A response that is refused whole takes nothing away either. */
+  #keepRemoved(sent: Sent, now: number): void {
+    for (const name of sent.frame.removed) {
+      if (this.exceptions.has(name) || this.writer.isReplaced(sent, name)) continue;
+      const has = knownBefore(sent.before, name, this.table, sent.from);
+      if (has !== undefined) this.exceptions.set(name, { state: "removing", has, at: now, dueAt: now });
+    }
+  }
+
   #isSuspect(sent: Sent, resource: Resource): boolean {
     if (this.exceptions.get(resource.name)?.state === "queued" || this.#isRefused(resource)) return false;
+    if (this.writer.isReplaced(sent, resource.name)) return false;
     const before = this.#before(sent, resource);
     // A new cluster whose endpoints the Envoy has asked for is in it, and may carry traffic already.
-    if (this.type === "cluster" && before === undefined && this.view.isSeen(resource.name)) return false;
+    if (this.type === "cluster" && before === undefined && !sent.reshaped.has(resource.name) && this.view.isSeen(resource.name))
+      return false;
     return formOf(before)?.hash !== resource.hash;
   }
 

@@ -2,7 +2,7 @@
 // Pure. Called by type-stream.ts for the first request of a type that names versions.
 import type { ResourceType } from "../model/resource-type.js";
 import { hashOfVersion, type Resource } from "../snapshot/resource.js";
-import type { ResourceTable } from "../snapshot/resource-table.js";
+import { type ResourceTable, summand } from "../snapshot/resource-table.js";
 import type { Exception, Known, NodeMemory } from "./sent.js";
 
 export interface Resumption {
@@ -21,6 +21,7 @@ export function resume(
   names: Iterable<string>,
   versions: ReadonlyMap<string, string>,
   variantOf: (name: string) => ReturnType<NodeMemory["variants"]["get"]>,
+  pastForm: (name: string, hash: string) => Resource | undefined,
   removalNotBefore: number,
   now: number,
 ): Resumption {
@@ -32,7 +33,8 @@ export function resume(
     const current = table.get(name);
     const remembered = type === "route" ? variantOf(name) : undefined;
     const variant = remembered?.has.hash === hash ? remembered : undefined;
-    const has: Known = hash === "" ? undefined : (variant?.has ?? table.formWithHash(name, hash) ?? "unknown");
+    const has: Known =
+      hash === "" ? undefined : (variant?.has ?? table.formWithHash(name, hash) ?? pastForm(name, hash) ?? "unknown");
     if (current && hash === current.hash) same.push(current);
     else if (current) exceptions.set(name, { state: "stale", has, at: now, badForms: variant?.badForms });
     else if (has === undefined) unanswered.push(name);
@@ -42,4 +44,25 @@ export function resume(
     }
   }
   return { same, exceptions, unanswered };
+}
+
+/**
+ * State of the world names the sum of all hashes. When one resource alone is another than the table's, what is left of the sum is its hash:
+ * the form that the Envoy has of it. undefined: not found, or the version is of another control plane.
+ */
+export function onlyOther(
+  table: ResourceTable,
+  names: Iterable<string>,
+  version: string,
+  pastForm: (name: string, hash: string) => Resource | undefined,
+): Resource | undefined {
+  if (!/^[0-9a-f]{16}\./.test(version)) return undefined;
+  const present = [...names].flatMap((name) => table.get(name) ?? []);
+  const sum = present.reduce((total, resource) => total + summand(resource), 0n);
+  for (const resource of present) {
+    const rest = BigInt.asUintN(64, BigInt(`0x${hashOfVersion(version)}`) - sum + summand(resource));
+    const form = pastForm(resource.name, rest.toString(16).padStart(16, "0"));
+    if (form) return form;
+  }
+  return undefined;
 }

@@ -9,7 +9,9 @@ import type { Frame } from "./response.js";
 /** What the Envoy has of a name: a form that we know, nothing, or something that an earlier stream gave it. */
 export type Known = Resource | undefined | "unknown";
 
-/** name → what the Envoy had before, and for other names what the table had then; "table": that for all; "nothing": none of it. */
+/**
+ * name → what the Envoy had last accepted before, and for other names what the table had then; "table": that for all; "nothing": none of it.
+ */
 export type Before = ReadonlyMap<string, Known> | "nothing" | "table";
 
 /** What the Envoy had of a name before a response that was sent when it was at `from`. */
@@ -18,9 +20,42 @@ export function knownBefore(before: Before, name: string, table: ResourceTable, 
   return before !== "table" && before.has(name) ? before.get(name) : table.at(name, from);
 }
 
+/** The same, with other forms for some names of the frame. */
+export function withForms(before: Before, frame: Frame, forms: ReadonlyMap<string, Known>): Before {
+  if (before === "table") return forms;
+  const rest: Iterable<[string, Known]> = before === "nothing" ? frame.resources.map(({ name }) => [name, undefined]) : before;
+  return new Map<string, Known>([...rest, ...forms]);
+}
+
+/** Frame → name → its form in it; undefined: taken away. Made once for all streams, and only when two responses are in flight. */
+const formsInFrames = new WeakMap<Frame, ReadonlyMap<string, Resource | undefined>>();
+
+function formsIn(frame: Frame): ReadonlyMap<string, Resource | undefined> {
+  const known = formsInFrames.get(frame);
+  if (known) return known;
+  const forms = new Map<string, Resource | undefined>(frame.removed.map((name) => [name, undefined]));
+  for (const resource of frame.resources) forms.set(resource.name, resource);
+  formsInFrames.set(frame, forms);
+  return forms;
+}
+
+/** Names that the frame brings or takes away. */
+export function namesIn(frame: Frame): string[] {
+  return [...formsIn(frame).keys()];
+}
+export function carries(frame: Frame, name: string): boolean {
+  return formsIn(frame).has(name);
+}
+/** What the frame brings of the name; undefined when it takes it away, or says nothing of it. */
+export function formIn(frame: Frame, name: string): Resource | undefined {
+  return formsIn(frame).get(name);
+}
+
 /** A response without its answer. */
 export interface Sent {
   readonly nonce: string;
+  /** Grows with each response of the stream and type. */
+  readonly ordinal: number;
   readonly at: number;
   /** main: brings the stream on from `from`. trial: looks for the culprit of a refusal. repair: puts back what was there. */
   readonly kind: "main" | "trial" | "repair";
@@ -28,11 +63,14 @@ export interface Sent {
   /** Until it is answered, no more than up to here is acked: what waited as an exception may be older than `from`. */
   readonly ackedUpTo: Seq;
   readonly frame: Frame;
-  readonly before: Before;
-  /** Names that the Envoy did not have before: clusters among them are not ready until this is answered. */
-  readonly added: ReadonlySet<string>;
-  /** Names whose form is another than before, the added ones among them. */
+  /** By what was accepted, not by what was sent: kept up to date by answers to other responses that are in flight at the same time. */
+  before: Before;
+  /** Names that the Envoy had not accepted before: clusters among them are not ready until this is answered. */
+  added: ReadonlySet<string>;
+  /** Names whose form is another than was accepted, the added ones among them. */
   readonly changed: ReadonlySet<string>;
+  /** Names that went out in another form before, without being accepted: a change for an Envoy that has that one. */
+  readonly reshaped: ReadonlySet<string>;
   /** How often it was looked at for want of an answer (node-stream.ts, "Clusters that Envoy keeps silent about"). */
   looks: number;
 }

@@ -1,5 +1,6 @@
 // What one type needs of the stream that it is on. Implemented by node-stream.ts.
 import type { ResourceType } from "../model/resource-type.js";
+import type { Resource } from "../snapshot/resource.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { Readiness } from "./decision.js";
 import type { Frame } from "./response.js";
@@ -38,6 +39,8 @@ export interface StreamView extends Readiness {
   onAccepted(type: ResourceType, sent: Sent, now: number): void;
   /** What this node said of the name before, on this stream or an earlier one, unless it has taken it since. */
   earlierRefusal(type: ResourceType, name: string): Refusal | undefined;
+  /** The form of a RouteConfiguration with this hash, looked for among what its routes were before they last changed. */
+  pastForm(type: ResourceType, name: string, hash: string): Resource | undefined;
   /** The variant of a RouteConfiguration that the node had when its last stream to this replica ended. */
   rememberedVariant(name: string): ReturnType<NodeMemory["variants"]["get"]>;
   onRefused(type: ResourceType, name: string, refusal: Refusal): void;

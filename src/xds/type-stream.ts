@@ -12,14 +12,11 @@ import { placeholder } from "./placeholder.js";
 import { Refusals, type TrialWriter } from "./refusals.js";
 import { decodeNames, type Request } from "./request.js";
 import { deltaContent, type Frame, sotwContent, toFrame } from "./response.js";
-import { resume } from "./resume.js";
+import { onlyOther, resume } from "./resume.js";
 import { type Before, type Exception, formOf, type Known, type Refusal, type Sent } from "./sent.js";
 import { type Asked, sharedFrames } from "./shared-frames.js";
 import type { StreamView } from "./stream-view.js";
 import { isListed, Subscription } from "./subscription.js";
-
-/** State of the world: what is on trial is not the table's content, and no version of ours may be taken for it after a reconnect. */
-const trialVersion = "trial.0";
 
 /** What one pass over the names found to send. */
 interface Draft {
@@ -31,7 +28,7 @@ interface Draft {
 export class TypeStream implements TrialWriter {
   readonly subscription: Subscription;
   readonly refusals: Refusals;
-  readonly #inFlight: InFlight;
+  readonly inFlight: InFlight;
   #sent: Seq = 0;
   #owed: Asked | undefined;
   readonly #forced = new Set<string>();
@@ -51,7 +48,7 @@ export class TypeStream implements TrialWriter {
   ) {
     this.subscription = new Subscription(type);
     this.refusals = new Refusals(type, table, view, this);
-    this.#inFlight = new InFlight(type, table, view.delta);
+    this.inFlight = new InFlight(type, table, view.delta);
   }
 
   get exceptions(): ReadonlyMap<string, Exception> {
@@ -67,17 +64,17 @@ export class TypeStream implements TrialWriter {
   }
   /** Everything up to here is answered, apart from the exceptions. */
   get acked(): Seq {
-    return this.#isStrange ? 0 : this.#inFlight.ackedOf(this.#sent);
+    return this.#isStrange ? 0 : this.inFlight.ackedOf(this.#sent);
   }
-  /** Whether the name went out as a new one, and no answer since says that it is in use. */
-  isUnconfirmed(name: string): boolean {
-    return this.#inFlight.isUnconfirmed(name);
+  /** Clusters: the Envoy took the endpoints of these. */
+  endpointsAcked(names: readonly string[]): void {
+    if (this.inFlight.pending.length > 0) for (const name of names) this.inFlight.use(name);
   }
-  get hasUnconfirmed(): boolean {
-    return this.#inFlight.hasUnconfirmed;
+  isReplaced(sent: Sent, name: string): boolean {
+    return this.inFlight.isReplaced(sent, name);
   }
   pending(): readonly Sent[] {
-    return this.#inFlight.pending;
+    return this.inFlight.pending;
   }
 
   // ---- Requests ------------------------------------------------------------------------------------------------------
@@ -138,9 +135,10 @@ export class TypeStream implements TrialWriter {
     const { isWildcard, names } = this.subscription;
     const all: Iterable<string> = isWildcard ? new Set([...this.table.names(), ...versions.keys()]) : names;
     const variantOf = (name: string) => this.view.rememberedVariant(name);
+    const pastForm = (name: string, hash: string) => this.view.pastForm(this.type, name, hash);
     const graceEnd = now + this.view.times.removalGraceMs;
-    const { same, exceptions, unanswered } = resume(this.type, this.table, all, versions, variantOf, graceEnd, now);
-    for (const resource of same) this.#inFlight.assume(resource);
+    const { same, exceptions, unanswered } = resume(this.type, this.table, all, versions, variantOf, pastForm, graceEnd, now);
+    for (const resource of same) this.inFlight.assume(resource);
     for (const [name, exception] of exceptions) this.refusals.exceptions.set(name, exception);
     this.#owed = unanswered.length > 0 && !isWildcard ? NameSet.of(unanswered) : undefined;
     this.#sent = this.table.seq;
@@ -151,13 +149,19 @@ export class TypeStream implements TrialWriter {
     const shared = sharedFrames(this.table);
     if (hashOfVersion(version) === hashOfVersion(shared.version(this.subscription.asked))) {
       this.#sent = this.table.seq;
-      this.#inFlight.assumeAll((name) => this.subscription.includes(name));
+      this.inFlight.assumeAll((name) => this.subscription.includes(name));
       return;
     }
     this.#isStrange = true;
     this.#listDue = isListed(this.type);
-    if (!this.#listDue)
-      for (const name of this.subscription.names) this.refusals.exceptions.set(name, { state: "stale", has: "unknown", at: now });
+    if (this.#listDue) return;
+    const { names } = this.subscription;
+    const only = onlyOther(this.table, names, version, (name, hash) => this.view.pastForm(this.type, name, hash));
+    for (const name of names) {
+      const current = this.table.get(name);
+      if (only && name !== only.name && current) this.inFlight.assume(current);
+      else this.refusals.exceptions.set(name, { state: "stale", has: name === only?.name ? only : "unknown", at: now });
+    }
   }
 
   #owe(asked: Asked | undefined): void {
@@ -166,15 +170,15 @@ export class TypeStream implements TrialWriter {
   }
 
   #answer(nonce: string, refusal: string | undefined, now: number): void {
-    const answer = this.#inFlight.answer(nonce);
+    const answer = this.inFlight.answer(nonce);
     if (!answer) return; // Stale: what it asks for is read all the same.
     const { sent, superseded } = answer;
     for (const earlier of superseded) this.refusals.supersede(earlier, now);
     const isTaken = refusal === undefined || sent.kind === "repair";
     if (refusal === undefined) this.refusals.accept(sent, now);
-    else this.refusals.refuse(sent, refusal, now);
-    if (isTaken) this.#inFlight.confirm(sent);
-    this.#inFlight.forget(sent.frame.removed);
+    else this.refusals.refuse(sent, refusal, superseded.length === 0, now);
+    if (isTaken) this.inFlight.confirm(sent);
+    if (isTaken) this.inFlight.forget(sent.frame.removed);
     if (isTaken) this.view.onAccepted(this.type, sent, now);
     if (!this.view.delta && isListed(this.type) && sent.kind === "trial") this.#listDue = true;
   }
@@ -186,8 +190,8 @@ export class TypeStream implements TrialWriter {
     if (!this.subscription.isAsked) return;
     if (!this.#repairDue) this.refusals.pump(now);
     const blocking = this.view.delta
-      ? this.#inFlight.pending.findLast((sent) => sent.kind === "main")
-      : this.#inFlight.pending.at(-1);
+      ? this.inFlight.pending.findLast((sent) => sent.kind === "main")
+      : this.inFlight.pending.at(-1);
     if (blocking && !this.#repairDue && now - blocking.at < this.view.times.inFlightOverrideMs) return;
     if (!this.#isShared(now)) this.#sendOwn(now);
     else if (this.view.delta) this.#sendSharedDelta(now);
@@ -199,7 +203,7 @@ export class TypeStream implements TrialWriter {
     let at = Number.POSITIVE_INFINITY;
     const isDue =
       this.#sent < this.table.seq || this.#owed !== undefined || this.#forced.size > 0 || this.#listDue || this.refusals.isQueued;
-    const newest = this.#inFlight.pending.at(-1);
+    const newest = this.inFlight.pending.at(-1);
     if (isDue && newest) at = newest.at + this.view.times.inFlightOverrideMs;
     for (const { state, refusal, dueAt } of this.exceptions.values()) {
       if (state === "refused" || state === "unanswered") at = Math.min(at, refusal?.retryAt ?? at);
@@ -253,15 +257,14 @@ export class TypeStream implements TrialWriter {
     if (!changed) return this.view.giveUp("lag");
     if (this.#isHeldBack(now)) return;
     const owed = this.#owed;
-    const mustAnswer = new Set([...this.#forced, ...(owed === "all" ? this.table.names() : (owed ?? []))]);
-    const names = new Set([
-      ...changed.filter((name) => this.subscription.includes(name)),
-      ...mustAnswer,
-      ...this.exceptions.keys(),
-    ]);
+    const owedNames = new Set(owed === "all" ? this.table.names() : (owed ?? []));
+    const changedNames = changed.filter((name) => this.subscription.includes(name));
+    // Endpoints that were touched go out although they are the same: their cluster warms until they come.
+    const mustAnswer = new Set([...this.#forced, ...owedNames, ...(this.type === "endpoint" ? changedNames : [])]);
+    const names = new Set([...changedNames, ...mustAnswer, ...this.exceptions.keys()]);
     const draft: Draft = { before: new Map(), resources: [], removed: [] };
     for (const name of [...names].sort())
-      this.#decideOne(name, mustAnswer.has(name), owed !== undefined && !this.#forced.has(name), draft, now);
+      this.#decideOne(name, mustAnswer.has(name), owedNames.has(name) && !this.#forced.has(name), draft, now);
     const from = this.#sent;
     this.#noteHeld(names);
     this.#sent = this.table.seq;
@@ -294,13 +297,13 @@ export class TypeStream implements TrialWriter {
       ? exception.has
       : isUnknown
         ? (this.table.formOtherThan(name, current?.hash ?? "") ?? "unknown")
-        : isNew && mustAnswer && !this.#inFlight.isExact
+        : isNew && !this.inFlight.isExact
           ? undefined
-          : this.#inFlight.formOf(name, this.#sent);
+          : this.inFlight.formOf(name, this.#sent);
     const decision = decide({ type: this.type, name, current, has, exception }, this.view, this.view.snapshots, now);
     if (decision.exception) this.refusals.exceptions.set(name, decision.exception);
     else this.refusals.exceptions.delete(name);
-    if (!decision.exception && current && formOf(has)?.hash === current.hash) this.#inFlight.assume(current);
+    if (!decision.exception && current && formOf(has)?.hash === current.hash) this.inFlight.assume(current);
     if (decision.send === "nothing" && !mustAnswer) return;
     draft.before.set(name, has);
     if (decision.send === "remove") draft.removed.push(name);
@@ -316,7 +319,7 @@ export class TypeStream implements TrialWriter {
     if (resources.length + removed.length === 0 && !isEmptyAnswer) return;
     this.#write(
       "main",
-      toFrame(deltaContent(this.type, String(this.table.revision), resources, removed), this.#inFlight.ownNonce()),
+      toFrame(deltaContent(this.type, String(this.table.revision), resources, removed), this.inFlight.ownNonce()),
       before,
       from,
       now,
@@ -343,7 +346,7 @@ export class TypeStream implements TrialWriter {
     if (!isDue || (!isList && listed.length === 0)) return;
     this.#write(
       kind,
-      toFrame(sotwContent(this.type, this.#effectiveVersion(), listed, removed), this.#inFlight.ownNonce()),
+      toFrame(sotwContent(this.type, this.#effectiveVersion(), listed, removed), this.inFlight.ownNonce()),
       before,
       from,
       now,
@@ -355,16 +358,18 @@ export class TypeStream implements TrialWriter {
       ? deltaContent(this.type, "trial", resources, [])
       : isListed(this.type)
         ? sotwContent(this.type, this.#effectiveVersion(), this.#effective(), [])
-        : sotwContent(this.type, trialVersion, resources, []);
-    this.#write("trial", toFrame(content, this.#inFlight.ownNonce()), before, this.#sent, now);
+        : sotwContent(this.type, this.#effectiveVersion(resources), resources, []);
+    this.#write("trial", toFrame(content, this.inFlight.ownNonce()), before, this.#sent, now);
     if (this.type === "cluster") this.view.forceEndpoints(resources.map((resource) => resource.name));
   }
 
   sendRepair(resources: readonly Resource[], removed: readonly string[], now: number): void {
+    const had = new Map<string, Known>(resources.map((resource) => [resource.name, resource]));
+    for (const name of removed) had.set(name, undefined);
     this.#write(
       "repair",
-      toFrame(deltaContent(this.type, "repair", resources, removed), this.#inFlight.ownNonce()),
-      "table",
+      toFrame(deltaContent(this.type, "repair", resources, removed), this.inFlight.ownNonce()),
+      had,
       this.#sent,
       now,
     );
@@ -380,13 +385,14 @@ export class TypeStream implements TrialWriter {
   #effective(): Resource[] {
     return effectiveList(this.table, this.exceptions, this.subscription, this.#sent);
   }
-  #effectiveVersion(): string {
-    return effectiveVersion(this.table, this.exceptions, this.subscription, this.#sent);
+  /** `onTrial`: in place of what the Envoy has of these names, so that the version is true if it takes them. */
+  #effectiveVersion(onTrial: readonly Resource[] = []): string {
+    return effectiveVersion(this.table, this.exceptions, this.subscription, this.#sent, onTrial);
   }
 
   #write(kind: Sent["kind"], frame: Frame, before: Before, from: Seq, now: number): void {
-    const sent = this.#inFlight.add(kind, frame, before, from, this.#heldFrom, now);
+    const sent = this.inFlight.add(kind, frame, before, from, this.#heldFrom, now);
     for (const name of this.#heldFrom.keys()) if (!this.exceptions.has(name)) this.#heldFrom.delete(name);
-    this.view.write(this.type, sent.frame, sent.changed);
+    this.view.write(this.type, sent.frame, new Set([...sent.changed, ...sent.reshaped]));
   }
 }

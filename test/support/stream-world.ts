@@ -102,11 +102,15 @@ export class StreamWorld {
   readonly written: { readonly type: string; readonly names: readonly string[]; readonly removed: readonly string[] }[] = [];
   readonly #state = new DesiredState();
   #revision = 0;
+  /** As the store remembers them, newest first. */
+  readonly #pastRoutes: { readonly name: string; readonly before: Route | undefined }[] = [];
   restarts = 0;
   #memory: NodeMemory = { refusals: new Map(), variants: new Map() };
   #isBlocked = false;
-  /** Paths of routes that were taken away at some time: these may go. */
+  /** Paths of routes that were taken away at some time, in any form that they had: these may go. */
   readonly #wasRemoved = new Set<string>();
+  /** Route → the paths that it has had. */
+  readonly #paths = new Map<string, Set<string>>();
 
   constructor(
     readonly delta: boolean,
@@ -134,9 +138,15 @@ export class StreamWorld {
     this.#revision += 1;
     const committed = { revision: this.#revision, id: `id-${this.#revision}`, changes };
     this.#state.apply(committed);
+    this.#notePast(changes);
     this.snapshots.apply([committed]);
     this.stream.pump(this.now);
     return this.#revision;
+  }
+
+  #notePast(changes: readonly Change[]): void {
+    for (const change of changes)
+      if (change.kind === "route") this.#pastRoutes.unshift({ name: change.name, before: change.before });
   }
 
   /** Commits several revisions that arrive together: streams are woken once, after the last. */
@@ -145,6 +155,7 @@ export class StreamWorld {
       this.#revision += 1;
       const one = { revision: this.#revision, id: `id-${this.#revision}`, changes };
       this.#state.apply(one);
+      this.#notePast(changes);
       return one;
     });
     this.snapshots.apply(committed);
@@ -162,11 +173,11 @@ export class StreamWorld {
         : "name" in after
           ? after.name
           : "";
+    if ("match" in after) this.#paths.set(name, new Set([...(this.#paths.get(name) ?? []), after.match.path.value]));
     return { kind, name, before: this.#find(kind, name), after } as Change;
   }
   remove(kind: Change["kind"], name: string): Change {
-    const route = kind === "route" ? this.#state.routes.get(name) : undefined;
-    if (route?.protocol === "http") this.#wasRemoved.add(route.match.path.value);
+    if (kind === "route") for (const path of this.#paths.get(name) ?? []) this.#wasRemoved.add(path);
     return { kind, name, before: this.#find(kind, name), after: undefined } as Change;
   }
 
@@ -248,7 +259,7 @@ export class StreamWorld {
       routes: [...this.#state.routes.values()],
       endpoints: [...this.#state.endpoints.values()].flatMap((ofCluster) => [...ofCluster.values()]),
     });
-    snapshots.load(copy);
+    snapshots.load(copy, this.#pastRoutes);
     return snapshots;
   }
 

@@ -271,6 +271,25 @@ describe.each([{ delta: true }, { delta: false }])("a refusal, delta $delta", ({
     expect(Math.max(...world.envoy.refusals.values())).toBe(before);
   });
 
+  test("of a route lets the others go on after the control plane restarted", () => {
+    const world = simpleWorld(delta);
+    world.commit(world.put("route", httpRoute("other", "web", "/other", ["a"])));
+    world.commit(world.put("route", httpRoute("home", "web", badPath, ["a"])));
+    world.commit(world.put("route", httpRoute("later", "web", "/later", ["a"])));
+    world.settle();
+    const served = ["/home", "/later", "/other"];
+    expect(paths(world)).toEqual(served);
+    world.restart();
+    world.settle();
+    world.pass(2_000);
+    expect(paths(world)).toEqual(served);
+    world.commit(world.put("route", httpRoute("new", "web", "/new", ["a"])));
+    world.settle();
+    expect(paths(world)).toEqual(["/home", "/later", "/new", "/other"]);
+    expect(refused(world)).toMatchObject([{ type: "route", name: "web", parts: ["home"] }]);
+    expect(world.envoy.faults).toEqual([]);
+  });
+
   test("in an Envoy that lost its control plane does not keep new clusters away", () => {
     const world = simpleWorld(delta);
     world.commit(
