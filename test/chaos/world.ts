@@ -21,12 +21,15 @@ export interface ChaosWorld {
   readonly urls: readonly string[];
 }
 
+/** A replica starts while Postgres is killed again and again: on a machine with ten times its work that took longer than 30 s. */
+const readyWithinMs = 120_000;
+
 /** `settings` are Postgres's own. Two replicas: one is left to write to while the other one is away. */
 export async function startChaosWorld(settings: Readonly<Record<string, string>> = {}): Promise<ChaosWorld> {
   const postgres = await startKillablePostgres(settings);
   await migrate(postgres.url, createLogger("silent"));
   const start = (id: string): Promise<Replica> =>
-    startReplica({ databaseUrl: postgres.url, id, env: { CHANCERY_LOG_LEVEL: "warn", CHANCERY_POLL_MS: "200" } });
+    startReplica({ databaseUrl: postgres.url, id, env: { CHANCERY_LOG_LEVEL: "warn", CHANCERY_POLL_MS: "200" }, readyWithinMs });
   const replicas = await Promise.all([start("replica-a"), start("replica-b")]);
   return { postgres, replicas, urls: replicas.map(({ api }) => api.url) };
 }
@@ -56,8 +59,10 @@ export async function killAndRestart(world: ChaosWorld, options: KillOptions): P
   const { writers, kills, random, ackedBetween, onTurn } = options;
   const done: Record<Victim, number> = { replica: 0, postgres: 0 };
   let isBack = true;
+  let hasFailed = false;
   let back = Promise.resolve();
   while (done.replica < kills.replica || done.postgres < kills.postgres) {
+    if (hasFailed) await back;
     const wanted = writers.acked + ackedBetween;
     const what = `${ackedBetween} writes are acknowledged after ${JSON.stringify(done)}`;
     await waitFor(what, () => writers.acked >= wanted, { timeoutMs: recoverWithinMs, everyMs: 5 });
@@ -66,7 +71,7 @@ export async function killAndRestart(world: ChaosWorld, options: KillOptions): P
       back = strikeReplica(world.replicas[done.replica % world.replicas.length], random(strikeWithinMs)).then(() => {
         isBack = true;
       });
-      back.catch(() => undefined); // Thrown where it is waited for, below.
+      back.catch(() => (hasFailed = true)); // Thrown where it is waited for, below.
       done.replica += 1;
     }
     if (done.postgres < kills.postgres) {

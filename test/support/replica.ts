@@ -15,6 +15,8 @@ export interface ReplicaOptions {
   readonly id?: string;
   /** More settings: CHANCERY_NOTIFY, CHANCERY_REMOVAL_GRACE_MS, … */
   readonly env?: Readonly<Record<string, string>>;
+  /** Longest time to be ready, in ms; default 30,000. */
+  readonly readyWithinMs?: number;
 }
 
 export interface Replica {
@@ -37,12 +39,12 @@ export interface Replica {
   restart(): Promise<void>;
 }
 
-async function waitUntilReady(child: Child, api: Api, id: string): Promise<void> {
+async function waitUntilReady(child: Child, api: Api, id: string, timeoutMs = 30_000): Promise<void> {
   const isReady = async (): Promise<boolean> => {
     if (!child.isRunning()) return true;
     return (await api.call("GET", "/readyz")).status === 200;
   };
-  await waitFor(`${id} is ready`, isReady, { timeoutMs: 30_000, everyMs: 50 }).catch((error: unknown) => {
+  await waitFor(`${id} is ready`, isReady, { timeoutMs, everyMs: 50 }).catch((error: unknown) => {
     throw new Error(`${error instanceof Error ? error.message : String(error)}\n${child.log()}`);
   });
   if (!child.isRunning()) throw new Error(`${id} ended (${await child.ended}) instead of serving:\n${child.log()}`);
@@ -68,7 +70,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
       ...env,
     });
   let child = launch({});
-  await waitUntilReady(child, api, id);
+  await waitUntilReady(child, api, id, options.readyWithinMs);
 
   const ended = (): void => {
     logs.push(child.log());
@@ -86,7 +88,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     resume: () => child.signal("SIGCONT"),
     start: async (env = {}) => {
       child = launch(env);
-      await waitUntilReady(child, api, id);
+      await waitUntilReady(child, api, id, options.readyWithinMs);
     },
     restart: async () => {
       await replica.stop();
