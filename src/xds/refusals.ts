@@ -154,13 +154,17 @@ export class Refusals {
     for (const resource of sent.frame.resources) {
       const before = this.#before(sent, resource);
       const exception = this.exceptions.get(resource.name);
-      const isOpen = !exception || (sent.kind === "trial" && exception.state === "trying");
+      const isGoing = exception ? exception.state === "removing" : !this.table.get(resource.name);
+      const isOpen = !exception || isGoing || (sent.kind === "trial" && exception.state === "trying");
       // A new one whose endpoints the Envoy asks for could be made; but not if it changed since, as it does not ask again.
       const isGood = before === undefined && !sent.reshaped.has(resource.name);
       if (isGood || !(sent.changed.has(resource.name) || sent.reshaped.has(resource.name)) || !isOpen) continue;
       if (this.table.get(resource.name) !== resource) {
         // Another form, or none, is wanted by now: on trial no more, it is looked at anew.
-        if (exception) this.exceptions.set(resource.name, { state: "stale", has: before, at: now });
+        // One that is to go may be in use until then, and must not keep the answers back: its last form serves meanwhile.
+        if (isGoing) this.exceptions.set(resource.name, { state: "removing", at: now, dueAt: now, ...exception, has: before });
+        else if (exception) this.exceptions.set(resource.name, { state: "stale", has: before, at: now });
+        if (isGoing && before !== "unknown") names.push(resource.name);
         continue;
       }
       const refusal = {

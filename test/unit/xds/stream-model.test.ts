@@ -9,7 +9,7 @@ import { ResourceTable } from "../../../src/snapshot/resource-table.js";
 import { NodeStream } from "../../../src/xds/node-stream.js";
 import { ClusterReadiness } from "../../../src/xds/readiness.js";
 import { formOf } from "../../../src/xds/sent.js";
-import { badPath, failsWhenMadeMs, refusedWholeMs } from "../../support/fake-envoy.js";
+import { badPath, badPort, failsWhenMadeMs, refusedWholeMs } from "../../support/fake-envoy.js";
 import { badOp, calm, goodOp, type Op, run, start } from "../../support/stream-operations.js";
 import { endpoint, type StreamWorld, times } from "../../support/stream-world.js";
 
@@ -133,6 +133,10 @@ const onceFailed: readonly (readonly [string, readonly Op[]])[] = [
   [
     "a cluster that comes again while its removal is on its way",
     [put("d", whole), route("r0", ["c", "d"], true), put("a", made), route("r0", ["c", "a"])],
+  ],
+  [
+    "a broken cluster that is to go, and is in use until then",
+    [route("r0", ["a", "d"]), put("a", made), route("r0", ["c"]), { op: "endpoint", cluster: "c", port: badPort }],
   ],
   ["a broken cluster that another process left", [put("b", made), route("r0", ["b", "a"]), step(1), { op: "reconnect" }]],
 ];
