@@ -118,6 +118,11 @@ const plan = Type.Object(
       }),
     ),
     lint,
+    rollout: Type.Optional(
+      Type.Unknown({
+        description: "How it would be staged, as it asks or as its gateways' policies say; left out: it would not.",
+      }),
+    ),
     validation: Type.Unknown({ description: "What a real Envoy says of it: `passed`, `off`, or an object that says why not." }),
   },
   { description: "With `?dryRun=true`: what the write would do. Nothing was changed." },

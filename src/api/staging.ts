@@ -2,9 +2,9 @@
 // what it came to becomes a rollout in place of the configuration. In: the write. Out: the rollout, or undefined: write as usual.
 // Called by writes.ts.
 import { AppError, Interruption } from "../errors.js";
-import type { Author, Change, Revision } from "../model/revision.js";
+import type { Author, Change, Kind, Revision } from "../model/revision.js";
 import type { RolloutPolicy } from "../model/rollout.js";
-import type { Planner } from "../plan/plan.js";
+import type { Plan, Planner } from "../plan/plan.js";
 import type { Validator } from "../plan/validate.js";
 import { cohortFor } from "../rollout/driver.js";
 import type { Fleet } from "../status/fleet.js";
@@ -12,6 +12,7 @@ import { type Cohort, RolloutOvertaken, type Store, type WriteChoices, type Writ
 import type { Metrics } from "../telemetry/metrics.js";
 import type { Outcome } from "./outcome.js";
 import { validated } from "./validated-write.js";
+import type { Override } from "./write-choices.js";
 
 /** The rooms that it looks at. */
 export interface StagingOptions {
@@ -58,8 +59,7 @@ export async function stageWrite(
   if (replay) return replay.outcome.rollout === undefined ? undefined : replay;
   for (let run = 1; run <= maxRuns; run++) {
     const { value, changes } = await tryOut(options, author, work, choices);
-    // Endpoints come and go with the processes behind them: they are no change of the configuration that could be tried first.
-    if (changes.every(({ kind }) => kind === "endpoint")) return undefined;
+    if (isOfEndpointsAlone(changes)) return undefined;
     const gateways = await options.planner.gatewaysOf(changes);
     if (!gateways) continue;
     const policy = asked ?? strictest(gateways.flatMap((gateway) => policies.get(gateway) ?? []));
@@ -73,7 +73,26 @@ export async function stageWrite(
   throw new AppError("write_contention", { detail: "other writers change the same objects all the time" });
 }
 
-async function readPolicies({ store }: StagingOptions): Promise<ReadonlyMap<string, RolloutPolicy>> {
+/** How a planned write would be staged; undefined: it would not. */
+export async function plannedPolicy(
+  options: Pick<StagingOptions, "store">,
+  { gateways, objects }: Pick<Plan, "gateways" | "objects">,
+  overrides: readonly Override[],
+  asked: RolloutPolicy | undefined,
+): Promise<RolloutPolicy | undefined> {
+  const names = Object.keys(gateways);
+  if (overrides.includes("rollout") || names.length === 0 || isOfEndpointsAlone(objects)) return undefined;
+  if (asked) return asked;
+  const policies = await readPolicies(options);
+  return strictest(names.flatMap((gateway) => policies.get(gateway) ?? []));
+}
+
+/** Endpoints come and go with the processes behind them: they are no change of the configuration that could be tried first. */
+function isOfEndpointsAlone(changes: readonly { readonly kind: Kind }[]): boolean {
+  return changes.every(({ kind }) => kind === "endpoint");
+}
+
+async function readPolicies({ store }: Pick<StagingOptions, "store">): Promise<ReadonlyMap<string, RolloutPolicy>> {
   return new Map((await store.rollouts.policies()).map(({ gateway, rollout }) => [gateway, rollout]));
 }
 

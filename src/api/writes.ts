@@ -19,10 +19,10 @@ import { readAuthor } from "./author.js";
 import { object } from "./fields.js";
 import type { Outcome } from "./outcome.js";
 import { etag } from "./preconditions.js";
-import { toRolloutBody } from "./rollout-body.js";
+import { toPolicyBody, toRolloutBody } from "./rollout-body.js";
 import { whenEnded } from "./rollout-wait.js";
 import { showObject } from "./shown-object.js";
-import { type StagedWrite, stageWrite } from "./staging.js";
+import { plannedPolicy, type StagedWrite, stageWrite } from "./staging.js";
 import { type Undone, undo } from "./undo.js";
 import { type ObjectName, pointedOut, validated } from "./validated-write.js";
 import {
@@ -135,7 +135,7 @@ export class Writes {
     const author = { ...given, reason: given.reason ?? reason };
     const { query } = request;
     const choices = { overrides: overridesOf(query.override, override), baseRevision, drain };
-    if (query.dryRun === "true") return this.#plan(author, work, choices);
+    if (query.dryRun === "true") return this.#plan(author, work, choices, rollout);
     const pointed = (error: unknown): never => {
       throw pointerTo ? pointedOut(error, pointerTo) : error;
     };
@@ -188,12 +188,19 @@ export class Writes {
   }
 
   /** The same transaction, rolled back at its end. */
-  #plan(author: Author, work: (tx: WriteTx) => Promise<Outcome>, choices: WriteChoices): Promise<Plan> {
+  async #plan(
+    author: Author,
+    work: (tx: WriteTx) => Promise<Outcome>,
+    choices: WriteChoices & { readonly overrides: readonly Override[] },
+    rollout: RolloutPolicy | undefined,
+  ): Promise<Plan & { readonly rollout?: ReturnType<typeof toPolicyBody> }> {
     const { planner, store } = this.options;
-    return planner.plan(async () => {
+    const plan = await planner.plan(async () => {
       const { value, changes } = await store.write(author, work, { ...choices, dryRun: true });
       return { changes, lint: value.lint };
     }, showObject);
+    const policy = await plannedPolicy(this.options, plan, choices.overrides, rollout);
+    return policy ? { ...plan, rollout: toPolicyBody(policy) } : plan;
   }
 
   async #write(

@@ -4,7 +4,7 @@ import { type ApiAccess, ApiRefusal, callApi } from "./api-client.js";
 import { adviceLines, type FileSet, refusedLines, toChangeBody } from "./change.js";
 import type { ObjectDocument } from "./documents.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
-import { field, isObject, type JsonObject, joined, list, text } from "./json.js";
+import { field, isObject, type JsonObject, joined, list, number, text } from "./json.js";
 
 /** Ways in which a plan is shown. */
 export const planOutputs = ["text", "json"] as const;
@@ -61,6 +61,7 @@ export function planLines(plan: JsonObject, documents: readonly ObjectDocument[]
   return [
     ...list(plan["objects"]).flatMap(objectLines),
     ...(isObject(gateways) ? Object.entries(gateways).flatMap(([name, gateway]) => gatewayLines(name, gateway)) : []),
+    ...rolloutLines(plan["rollout"]),
     ...list(plan["guarantees"]).map(guaranteeLine),
     ...list(plan["untranslatable"]).map(
       (each) => `can't be translated: ${text(field(each, "type"))} ${text(field(each, "name"))}`,
@@ -68,6 +69,17 @@ export function planLines(plan: JsonObject, documents: readonly ObjectDocument[]
     ...validationLines(plan["validation"]),
     ...adviceLines(documents, plan),
   ];
+}
+
+/** `staged: 1, 10 %, all; each for 60 s`. */
+function rolloutLines(rollout: unknown): readonly string[] {
+  if (!isObject(rollout)) return [];
+  const stages = list(rollout["stages"]).map((stage) => {
+    const percent = field(stage, "percent");
+    if (percent === undefined) return text(field(stage, "nodes"));
+    return percent === 100 ? "all" : `${text(percent)} %`;
+  });
+  return [`staged: ${stages.join(", ")} of the Envoys; each stage for ${number(rollout["bakeMs"]) / 1000} s`];
 }
 
 /** Returns how many objects would change. @throws CommandError when the change would be refused */

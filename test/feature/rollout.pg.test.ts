@@ -177,6 +177,10 @@ describe("while a rollout is under way", () => {
     await api.put("/v1/gateways/edge/rollout-policy", { stages: [{ nodes: 1 }], bakeMs: 300 });
     const staged = await api.call("PUT", "/v1/routes/app?wait=acked&timeoutMs=30000", route(`${marker}-policy`));
     expect([staged.status, (staged.body as { rollout: RolloutBody }).rollout.state]).toEqual([200, "done"]);
+    const plan = await api.call("PUT", "/v1/routes/app?dryRun=true", route("/planned"));
+    expect(plan.body).toMatchObject({ rollout: { stages: [{ nodes: 1 }, { percent: 100 }], bakeMs: 300 } });
+    const direct = await api.call("PUT", "/v1/routes/app?dryRun=true&override=rollout", route("/planned"));
+    expect(direct.body).not.toHaveProperty("rollout");
     const endpoint = await api.put("/v1/clusters/app/endpoints/127.0.0.1:9", { weight: 1 });
     expect(endpoint).not.toHaveProperty("rollout");
     const bypass = await api.put("/v1/routes/app?override=rollout", route("/before"));
