@@ -211,7 +211,7 @@ export class Fleet {
   *ownNodes(): Iterable<OwnNode> {
     for (const node of this.#tracker.nodes()) {
       const hasEndpointsOf = (resources: readonly string[], revision: Revision): boolean =>
-        node.acked.endpoint >= revision &&
+        node.readAcked("endpoint") >= revision &&
         !node.exceptions.some(({ type, name }) => type === "endpoint" && resources.includes(name));
       yield { id: node.id, gateway: node.gateway, hasEndpointsOf };
     }
