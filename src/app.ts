@@ -226,10 +226,11 @@ class ControlPlane implements App {
 }
 
 function openStore(config: Config, log: Logger, metrics: Metrics): Promise<Store> {
-  const { url, notify, apiPoolSize, feedPoolSize, connectTimeoutMs, queryTimeoutMs } = config.database;
+  const { url, mode, notify, apiPoolSize, feedPoolSize, connectTimeoutMs, queryTimeoutMs } = config.database;
   return createStore({
     databaseUrl: url,
     notify,
+    portable: mode === "portable",
     apiPoolSize,
     feedPoolSize,
     connectTimeoutMs,

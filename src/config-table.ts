@@ -49,6 +49,11 @@ export const settings = {
       required: false,
       about: "Direct connection for `chancery migrate`, which holds a session lock; without it, DATABASE_URL.",
     }),
+    mode: choice("CHANCERY_DB_MODE", ["postgres", "portable"], {
+      default: "postgres",
+      about:
+        "`portable`: no NOTIFY, and serializable transactions that are tried again, as distributed engines that speak Postgres' protocol offer them; through a pooler in transaction mode, too.",
+    }),
     notify: toggle("CHANCERY_NOTIFY", {
       default: true,
       about: "LISTEN/NOTIFY as a hint that wakes the poll. Off: everything works, up to one poll interval later.",

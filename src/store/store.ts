@@ -68,6 +68,8 @@ export interface StoreOptions {
   readonly databaseUrl: string;
   /** Use LISTEN and NOTIFY as hints. Off behind a pooler in transaction mode: everything works by polling. */
   readonly notify: boolean;
+  /** Without NOTIFY, and with serializable transactions that are tried again: for distributed engines. Default: false. */
+  readonly portable?: boolean | undefined;
   /** Connections for the admin API's reads and writes. */
   readonly apiPoolSize: number;
   /** Connections for the feed and status, which API load must not starve. At least 2. */
@@ -110,7 +112,8 @@ export interface Store {
 
 /** Connects when first used: the database need not be up. */
 export async function createStore(options: StoreOptions): Promise<Store> {
-  const { notify, queryTimeoutMs, log, metrics } = options;
+  const { portable = false, queryTimeoutMs, log, metrics } = options;
+  const notify = options.notify && !portable;
   const api = createPool({ ...options, name: "api", size: options.apiPoolSize });
   const feed = createPool({ ...options, name: "feed", size: options.feedPoolSize });
   const load = createPool({ ...options, name: "load", size: 1, queryTimeoutMs: loadTimeoutMs });
@@ -138,7 +141,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     });
   return {
     write: (author, work, choices) =>
-      observe("write", () => write({ pool: api, queryTimeoutMs, notify, log, metrics }, author, work, choices)),
+      observe("write", () => write({ pool: api, queryTimeoutMs, notify, portable, log, metrics }, author, work, choices)),
     read: observeReads(createReads(api), observe),
     history: createHistory(api),
     prune,
@@ -152,7 +155,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     drains: createDrainStore({
       api,
       feed,
-      jobs: { pool: jobs, queryTimeoutMs: jobsQueryTimeoutMs, notify, log, metrics },
+      jobs: { pool: jobs, queryTimeoutMs: jobsQueryTimeoutMs, notify, portable, log, metrics },
       observe,
     }),
     async close() {

@@ -6,7 +6,7 @@ import { QueryFailure } from "./sqlstate.js";
 
 /** How the transaction begins, and its time limit per statement. */
 export interface TransactionOptions {
-  readonly begin: "begin" | "begin isolation level repeatable read read only";
+  readonly begin: "begin" | "begin isolation level serializable" | "begin isolation level repeatable read read only";
   /** The client's own limit; the server's are set shorter, so that its answer comes first and the connection lives on. */
   readonly queryTimeoutMs: number;
 }

@@ -17,6 +17,8 @@ import { ObjectWrites, type RowChange, type WriteTx } from "./write-tx.js";
 
 /** Runs of one write, the first included: it may lose against other writers, who may go on coming. */
 const maxRuns = 10;
+/** The same where every write that meets another one loses: then the time is what bounds it. */
+const maxPortableRuns = 200;
 /** Waits between runs: 0 to this, doubled each time (full jitter). */
 const firstRetryMs = 5;
 const maxRetryMs = 200;
@@ -27,6 +29,8 @@ export interface WriteOptions {
   readonly queryTimeoutMs: number;
   /** Let Postgres send the hint. */
   readonly notify: boolean;
+  /** Serializable transactions, tried again as long as there is time: what distributed engines offer (ADR 0035). */
+  readonly portable: boolean;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -81,7 +85,7 @@ export async function write<T>(
     try {
       const committed = await inTransaction(
         options.pool,
-        { begin: "begin", queryTimeoutMs: options.queryTimeoutMs },
+        { begin: options.portable ? "begin isolation level serializable" : "begin", queryTimeoutMs: options.queryTimeoutMs },
         async (transaction) => {
           const objects = new ObjectWrites(transaction, attempt.id);
           const first = idempotency && (await claimKey(transaction, idempotency));
@@ -103,7 +107,11 @@ export async function write<T>(
       if (!(error instanceof QueryFailure || error instanceof Overtaken)) throw error;
       if (error instanceof QueryFailure && value && attempt.commitWasSent && leavesOutcomeOpen(error))
         return written(options, value, await resolve(options, attempt.id, error));
-      if (!mayRunAgain(error, run) || performance.now() - startedAt > options.queryTimeoutMs) throw givenUp(error);
+      if (
+        !mayRunAgain(error, run, options.portable ? maxPortableRuns : maxRuns) ||
+        performance.now() - startedAt > options.queryTimeoutMs
+      )
+        throw givenUp(error);
       const sqlstate = error instanceof QueryFailure ? (error.state ?? "none") : "overtaken";
       options.metrics.count("store_retries_total", { sqlstate });
       options.log.debug({ sqlstate, run }, "a write lost against another one and runs again");
@@ -191,10 +199,10 @@ function leavesOutcomeOpen(failure: QueryFailure): boolean {
   return failure.kind === "unavailable" && failure.state !== sqlState.queryCanceled;
 }
 
-function mayRunAgain(failure: QueryFailure | Overtaken, run: number): boolean {
-  if (failure instanceof Overtaken) return run < maxRuns;
+function mayRunAgain(failure: QueryFailure | Overtaken, run: number, most: number): boolean {
+  if (failure instanceof Overtaken) return run < most;
   if (failure.state === sqlState.lockNotAvailable) return false; // It has waited its share already.
-  return failure.kind === "contention" && run < maxRuns;
+  return failure.kind === "contention" && run < most;
 }
 
 function givenUp(failure: QueryFailure | Overtaken): unknown {

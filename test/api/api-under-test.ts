@@ -13,6 +13,7 @@ import { createStore, type Store } from "../../src/store/store.js";
 import { createLogger } from "../../src/telemetry/logger.js";
 import { createMetrics } from "../../src/telemetry/metrics.js";
 import { type Api, createApi } from "../support/api-client.js";
+import { isPortable } from "../support/database-mode.js";
 import { freshDatabase } from "../support/postgres.js";
 
 export interface FleetStub {
@@ -59,6 +60,7 @@ export async function startApi(options: ApiUnderTestOptions = {}): Promise<ApiUn
   const { connectTimeoutMs = 5_000, queryTimeoutMs = 10_000 } = options;
   const store = await createStore({
     databaseUrl,
+    portable: isPortable,
     notify: false,
     apiPoolSize: 8,
     feedPoolSize: 2,

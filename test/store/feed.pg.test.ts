@@ -1,9 +1,11 @@
 // The feed and the full load: nothing is missed, another history is noticed, a partial read is never taken for the truth.
 // All of it works by polling alone; notices are tried on their own.
+
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import { kinds } from "../../src/model/revision.js";
 import { StateMismatch, type Store } from "../../src/store/store.js";
+import { isPortable } from "../support/database-mode.js";
 import { databaseProxy, freshDatabase, sql } from "../support/postgres.js";
 import { waitFor } from "../support/wait.js";
 import { author, cluster, endpoint, listener, openStore, route } from "./samples.js";
@@ -142,32 +144,35 @@ test("counts are kept per kind over creations and deletions", async () => {
   await store.loadState();
 });
 
-test("with notices on, a commit is hinted at once, also after the connection for notices was lost", async () => {
-  const { url } = await freshDatabase();
-  const proxy = await databaseProxy(url);
-  const listening = await openStore(proxy.url, { notify: true });
-  const writing = await openStore(url, { notify: true });
-  const hints = { revision: 0, sync: 0 };
-  const stop = listening.onRevisionHint(() => void (hints.revision += 1));
-  listening.onSyncHint(() => void (hints.sync += 1));
-  await waitFor("the hint that comes with the connection", () => hints.revision > 0 && hints.sync > 0);
+test.skipIf(isPortable)(
+  "with notices on, a commit is hinted at once, also after the connection for notices was lost",
+  async () => {
+    const { url } = await freshDatabase();
+    const proxy = await databaseProxy(url);
+    const listening = await openStore(proxy.url, { notify: true });
+    const writing = await openStore(url, { notify: true });
+    const hints = { revision: 0, sync: 0 };
+    const stop = listening.onRevisionHint(() => void (hints.revision += 1));
+    listening.onSyncHint(() => void (hints.sync += 1));
+    await waitFor("the hint that comes with the connection", () => hints.revision > 0 && hints.sync > 0);
 
-  const before = hints.revision;
-  await writing.write(author, (tx) => tx.put("cluster", cluster("api")));
-  await waitFor("the hint of the commit", () => hints.revision > before, { timeoutMs: 2_000, everyMs: 2 });
-  await writing.status.saveSync("r1", [
-    { replica: "r1", gateway: "edge", revision: 1, sync: { total: 0, acked: 0, refused: [], lagging: [], gone: [] } },
-  ]);
-  await waitFor("the hint of the sync", () => hints.sync > 1, { timeoutMs: 2_000, everyMs: 2 });
+    const before = hints.revision;
+    await writing.write(author, (tx) => tx.put("cluster", cluster("api")));
+    await waitFor("the hint of the commit", () => hints.revision > before, { timeoutMs: 2_000, everyMs: 2 });
+    await writing.status.saveSync("r1", [
+      { replica: "r1", gateway: "edge", revision: 1, sync: { total: 0, acked: 0, refused: [], lagging: [], gone: [] } },
+    ]);
+    await waitFor("the hint of the sync", () => hints.sync > 1, { timeoutMs: 2_000, everyMs: 2 });
 
-  const atLoss = hints.revision;
-  proxy.become("closed");
-  proxy.become("pass");
-  await waitFor("the hint after the reconnect", () => hints.revision > atLoss);
-  stop();
-});
+    const atLoss = hints.revision;
+    proxy.become("closed");
+    proxy.become("pass");
+    await waitFor("the hint after the reconnect", () => hints.revision > atLoss);
+    stop();
+  },
+);
 
-test("with notices off nothing is sent, even where NOTIFY is forbidden", async () => {
+test.skipIf(isPortable)("with notices off nothing is sent, even where NOTIFY is forbidden", async () => {
   const { url, store } = await withRevisions(0);
   await sql(
     url,

@@ -1,4 +1,5 @@
 // Small objects for the store's tests, valid and told apart by their names.
+
 import { pino } from "pino";
 import type { Cluster } from "../../src/model/cluster.js";
 import type { Endpoint } from "../../src/model/endpoint.js";
@@ -8,6 +9,7 @@ import type { Backend, HttpRoute } from "../../src/model/route.js";
 import { createStore, type Store, type StoreOptions } from "../../src/store/store.js";
 import { createMetrics } from "../../src/telemetry/metrics.js";
 import { onCleanup } from "../support/cleanup.js";
+import { isPortable } from "../support/database-mode.js";
 
 export const author: Author = { author: "ada", requestId: "request-1", reason: undefined };
 
@@ -79,6 +81,7 @@ export function route(name: string, listeners: readonly string[], backends: read
 export async function openStore(databaseUrl: string, more: Partial<StoreOptions> = {}): Promise<Store> {
   const store = await createStore({
     databaseUrl,
+    portable: isPortable,
     notify: false,
     apiPoolSize: 20,
     feedPoolSize: 4,

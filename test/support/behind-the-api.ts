@@ -1,10 +1,12 @@
 // Writes that the admin API would refuse, put in through the store as its own revision: what a bug, an older version or a hand in the
 // database could leave there. In: model objects. Out: the revision. Called by the tests of refusals.
+
 import { addressKey } from "../../src/model/endpoint.js";
 import type { Kind, ObjectKinds } from "../../src/model/revision.js";
 import { createStore, type Store, type WriteTx } from "../../src/store/store.js";
 import { createLogger } from "../../src/telemetry/logger.js";
 import { createMetrics } from "../../src/telemetry/metrics.js";
+import { isPortable } from "./database-mode.js";
 
 const author = { author: "behind-the-api", requestId: "behind-the-api", reason: "a test" };
 
@@ -13,6 +15,7 @@ type AnyObject = { [K in Kind]: readonly [K, ObjectKinds[K]] }[Kind];
 async function withStore<T>(databaseUrl: string, work: (store: Store) => Promise<T>): Promise<T> {
   const store = await createStore({
     databaseUrl,
+    portable: isPortable,
     notify: true,
     apiPoolSize: 2,
     feedPoolSize: 1,

@@ -12,6 +12,7 @@ import type { TestProject } from "vitest/node";
 import { startEmbeddedPostgres } from "../../src/demo/embedded-postgres.js";
 import { migrate } from "../../src/store/migrate.js";
 import { createLogger } from "../../src/telemetry/logger.js";
+import { injectFailures, isPortable } from "./database-mode.js";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -119,4 +120,8 @@ async function makeTemplate(url: string): Promise<void> {
   const template = new URL(url);
   template.pathname = "/template_chancery";
   await migrate(template.href, createLogger("silent"));
+  if (!isPortable) return;
+  const client = new pg.Client({ connectionString: template.href });
+  await client.connect();
+  await client.query(injectFailures).finally(() => client.end());
 }
