@@ -4,10 +4,10 @@
 // Clocks of replicas are not compared: an ack is as old as the database says at the moment of reading, which is an upper bound here.
 import type { OwnNode } from "../status/fleet.js";
 import type { GaugeSums, Loads, NodeLoad } from "../status/loads.js";
+import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, SharedGauges, WatchedDrain } from "../store/store.js";
 import type { Clock } from "../telemetry/clock.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import { believe, type DrainedEndpoint } from "./belief.js";
-import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, SharedGauges, WatchedDrain } from "./drain-rows.js";
 
 /** What the watch is told of the other rooms. */
 export interface DrainWatchOptions {

@@ -18,7 +18,6 @@ export interface WatchedDrain {
   readonly id: string;
   /** An Envoy that has it sends nothing new there. */
   readonly revision: Revision;
-  readonly startedAgoMs: number;
   readonly gateways: readonly string[];
   /** Those that can have something in flight: none of a UDP cluster. */
   readonly endpoints: readonly { readonly cluster: string; readonly endpoint: string; readonly connectTimeoutMs: number }[];
@@ -39,19 +38,26 @@ export interface DrainLoad extends DrainAck {
   readonly unattributed: number;
 }
 
+/** Gauges of one cluster resource. */
+export interface SharedGauges {
+  readonly requests: number;
+  /** Requests that wait for a connection. */
+  readonly pending: number;
+  /** The least of both together lately. */
+  readonly least: number;
+  /** Their age when they were written. */
+  readonly agoMs?: number;
+}
+
 /** What a node's newest metrics say of the clusters of a drain, where another replica has its load reports. */
 export interface DrainGauges extends DrainAck {
-  /** cluster resource name → requests, requests that wait for a connection, the least of both together lately, and their age when written. */
-  readonly gauges: Readonly<
-    Record<string, { readonly requests: number; readonly pending: number; readonly least: number; readonly agoMs?: number }>
-  >;
+  /** cluster resource name → gauges. */
+  readonly gauges: Readonly<Record<string, SharedGauges>>;
 }
 
 /** The same, read by the replica that has the load reports. */
-export interface SampledGauges extends DrainGauges {
+export interface SampledGauges extends Omit<DrainGauges, "gateway"> {
   readonly sampledAgoMs: number;
-  /** The replica that has them. */
-  readonly by: string;
 }
 
 /** Which drains, newest first. */
@@ -61,6 +67,9 @@ export interface DrainPage {
   readonly open?: boolean | undefined;
   readonly limit: number;
 }
+
+/** What the watch needs: an Envoy's configuration, load reports and metrics may be on three replicas, so its row has three parts. */
+export type DrainRowStore = Pick<DrainStore, "watched" | "saveAcks" | "saveLoads" | "saveGauges" | "acks" | "gauges">;
 
 /** All throw database_unavailable. */
 export interface DrainStore {
@@ -133,7 +142,7 @@ const saveGaugesQuery = `
 const ageMs = (time: string): string => `(extract(epoch from clock_timestamp() - ${time}) * 1000)::float8`;
 
 const watchedQuery = `
-  select drains.id, coalesce(revisions.revision, drains.joined_at) as revision, ${ageMs("drains.created_at")} as "startedAgoMs",
+  select drains.id, coalesce(revisions.revision, drains.joined_at) as revision,
          drains.gateways, drains.endpoints
     from drains left join revisions on revisions.id = drains.revision_id
    where drains.ended_at is null order by drains.ordinal limit ${maxLookedAt}`;
@@ -200,7 +209,7 @@ export function createDrainStore({ api, feed, jobs, observe }: DrainStoreOptions
       observe("drain_gauges", () =>
         read(
           feed,
-          `select drain, node, gateway, gauges, ${ageMs("gauges_at")} as "sampledAgoMs", gauges_by as by from drain_nodes
+          `select drain, node, gauges, ${ageMs("gauges_at")} as "sampledAgoMs" from drain_nodes
             where drain = any($1) and gauges_at > clock_timestamp() - interval '10 s'`,
           [drains],
         ),

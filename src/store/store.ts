@@ -27,7 +27,17 @@ export { firstMark } from "./audit.js";
 export { StateMismatch } from "./desired-state.js";
 export type { DifferencePage, Span } from "./differences.js";
 export type { DrainNode, DrainRecord, JoinedDrain, LoadVerdict } from "./drain-row.js";
-export type { DrainAck, DrainLoad, DrainPage, DrainStore, WatchedDrain } from "./drain-store.js";
+export type {
+  DrainAck,
+  DrainGauges,
+  DrainLoad,
+  DrainPage,
+  DrainRowStore,
+  DrainStore,
+  SampledGauges,
+  SharedGauges,
+  WatchedDrain,
+} from "./drain-store.js";
 export type { DrainEnd, DrainTx, EndpointFilter, NewDrain, Removal } from "./drain-tx.js";
 export type { GuardFault } from "./guards.js";
 export type { HistoryReads, RevisionFilter, RevisionList, RevisionPage, RevisionsAfter } from "./history.js";

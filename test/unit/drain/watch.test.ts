@@ -2,9 +2,9 @@
 // metrics. The rows that they share say a zero when there is one, and not before. Mutants that it caught: the ack's time taken from the
 // replica that saw it; a row written again without a new report; an Envoy of another gateway counted.
 import { beforeEach, describe, expect, test } from "vitest";
-import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, WatchedDrain } from "../../../src/drain/drain-rows.js";
 import { DrainWatch } from "../../../src/drain/watch.js";
 import { Loads } from "../../../src/status/loads.js";
+import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, WatchedDrain } from "../../../src/store/store.js";
 import { createLogger } from "../../../src/telemetry/logger.js";
 import { ManualClock } from "../status/scripted.js";
 
