@@ -20,6 +20,7 @@ import { endpointCalls } from "./endpoints.js";
 import { formatFault, formats } from "./formats.js";
 import { documented } from "./header-docs.js";
 import { InFlight } from "./in-flight.js";
+import { leaseCalls } from "./leases.js";
 import { listenerCalls } from "./listeners.js";
 import { nodeCalls } from "./nodes.js";
 import { objectStatusCalls } from "./object-status.js";
@@ -225,7 +226,8 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
   setHooks(api, context, paths, inFlight, closing.signal);
   await addDocs(api);
   for (const add of [
-    clusterCalls,
+    endpointCalls,
+    leaseCalls,
     endpointCalls,
     listenerCalls,
     routeCalls,
