@@ -226,9 +226,9 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
   setHooks(api, context, paths, inFlight, closing.signal);
   await addDocs(api);
   for (const add of [
+    clusterCalls,
     endpointCalls,
     leaseCalls,
-    endpointCalls,
     listenerCalls,
     routeCalls,
     changeCalls,
