@@ -11,6 +11,8 @@ export interface EndpointFlags {
   readonly disable: boolean;
   readonly weight?: string;
   readonly priority?: string;
+  /** In ms. */
+  readonly ttlMs?: number | undefined;
 }
 
 function toNumber(given: string | undefined, what: string): number | undefined {
@@ -20,12 +22,13 @@ function toNumber(given: string | undefined, what: string): number | undefined {
 }
 
 /** @throws CommandError (usage) for nothing to change, or for both ways */
-export function toEndpointPatch({ enable, disable, weight, priority }: EndpointFlags): Readonly<Record<string, unknown>> {
+export function toEndpointPatch({ enable, disable, weight, priority, ttlMs }: EndpointFlags): Readonly<Record<string, unknown>> {
   if (enable && disable) throw new CommandError(exitCodes.usage, "--enable and --disable contradict each other.");
   const patch = {
     ...(enable || disable ? { enabled: enable } : {}),
     ...(weight === undefined ? {} : { weight: toNumber(weight, "weight") }),
     ...(priority === undefined ? {} : { priority: toNumber(priority, "priority") }),
+    ...(ttlMs === undefined ? {} : { ttlMs }),
   };
   if (Object.keys(patch).length > 0) return patch;
   throw new CommandError(exitCodes.usage, "Say what to change: --enable, --disable, --weight or --priority.");

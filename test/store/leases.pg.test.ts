@@ -1,5 +1,6 @@
 // Leases on a real database: renewed without a revision, ended by drains within the guard, once with two workers, not after an outage,
 // and taken back by a renewal.
+// Mutants tried and caught: what went forgotten by the guard; the last one not kept; gaps not noted.
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startDrain } from "../../src/api/drain-start.js";
 import { LeaseJobs } from "../../src/drain/lease-jobs.js";
