@@ -8,6 +8,7 @@ import type { Lease } from "../store/store.js";
 import { answering, readAnswers } from "./answers.js";
 import type { Api, ApiContext } from "./context.js";
 import { existingName, missing } from "./objects.js";
+import { refusePreconditions } from "./preconditions.js";
 
 const tags = ["endpoints"];
 const params = Type.Object({
@@ -44,7 +45,8 @@ export function leaseCalls(api: Api, { store }: ApiContext): void {
       tags,
       params,
     }),
-    handler: async ({ params: { name: cluster, endpoint } }) => {
+    handler: async ({ headers, params: { name: cluster, endpoint } }) => {
+      refusePreconditions(headers); // A renewal changes no object.
       const name = nameOf(cluster, endpoint);
       const lease = await store.leases.renew(name);
       if (lease) return toBody(lease);
