@@ -2,11 +2,13 @@
 // In: Config. Out: a control plane that serves, and its end. Called by main.ts; nobody else may.
 //   start: admin API (so that /healthz answers and /readyz says what it waits for) → first load → xDS → ready.
 //   stop:  not ready → waits end → streams end (Envoys go to other replicas) → API → status → feed → database.
+import { startDrain } from "./api/drain-start.js";
 import { type ApiServer, createApi } from "./api/server.js";
 import { restore } from "./api/undo.js";
 import type { Config } from "./config.js";
 import { createDrainWatch, type WatchOfDrains } from "./drain/create-watch.js";
 import { DrainJobs } from "./drain/drain-jobs.js";
+import { LeaseJobs } from "./drain/lease-jobs.js";
 import type { DrainWatch } from "./drain/watch.js";
 import { inverseOf } from "./model/revision.js";
 import { objectsOfResource } from "./plan/object-resources.js";
@@ -47,6 +49,7 @@ interface Rooms {
   readonly webhook: RefusalWebhook | undefined;
   readonly rollouts: RolloutDriver;
   readonly drainJobs: DrainJobs;
+  readonly leaseJobs: LeaseJobs;
   readonly watch: DrainWatch;
 }
 
@@ -161,6 +164,19 @@ function createRollouts(
   });
 }
 
+function createLeaseJobs(store: Store, onDrain: () => void, log: Logger, metrics: Metrics): LeaseJobs {
+  return new LeaseJobs({
+    store,
+    startDrain: async (tx, { id, cluster, endpoint, by }) => {
+      // Whether it is the last one, the guard of leases has looked at already; one that is disabled may be.
+      await startDrain(tx, { id, body: { cluster, endpoints: [endpoint] }, by, mayTakeLast: false });
+    },
+    onDrain,
+    log: log.child({ room: "drain" }),
+    metrics,
+  });
+}
+
 class ControlPlane implements App {
   readonly #abort = new AbortController();
   #serving = false;
@@ -184,6 +200,7 @@ class ControlPlane implements App {
     const { host, port } = this.config.xds.address;
     this.rooms.watch.start();
     this.rooms.drainJobs.start();
+    this.rooms.leaseJobs.start();
     const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
     this.rooms.rollouts.start();
     this.#serving = !this.#abort.signal.aborted;
@@ -210,6 +227,7 @@ class ControlPlane implements App {
     if (wasServing && shutdownDelayMs > 0) await new Promise((resolve) => setTimeout(resolve, shutdownDelayMs));
     this.#abort.abort(new Error("the control plane is stopping"));
     fleet.endWaits();
+    await this.rooms.leaseJobs.stop(); // Before the API: nobody can renew then.
     await rollouts.close();
     validator.close();
     await xds.close(shutdownGraceMs);
@@ -279,15 +297,17 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     validation: validator.state,
   });
   const drainJobs = new DrainJobs({ store, log: log.child({ room: "drain" }), metrics });
+  const onDrain = (): void => {
+    drainJobs.wake();
+    watch.hint();
+  };
+  const leaseJobs = createLeaseJobs(store, onDrain, log, metrics);
   const api = await createApi({
     store,
     fleet,
     planner: new Planner({ snapshots: follower.snapshots, fleet, validator }),
     validator,
-    onDrain: () => {
-      drainJobs.wake();
-      watch.hint();
-    },
+    onDrain,
     ready,
     metrics,
     log,
@@ -298,7 +318,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     return load && { requests: load.answers, errors: load.errors };
   };
   const rollouts = createRollouts(config, store, follower, fleet, trafficOf, log, metrics);
-  const rooms = { store, follower, fleet, xds, api, validator, webhook, drainJobs, watch, rollouts };
+  const rooms = { store, follower, fleet, xds, api, validator, webhook, drainJobs, leaseJobs, watch, rollouts };
   const app = new ControlPlane(config, log, rooms, watchProcess(metrics));
   return app;
 }

@@ -9,7 +9,15 @@ const standard = { weight: 1, region: "", zone: "", priority: 0, enabled: true }
 
 const address = text(1, 45, "endpoint-address", "IPv4 or IPv6 address, without brackets; never a host name.");
 const port = integer(1, 65_535, "Port.");
+const ttlMs = Type.Optional(
+  integer(
+    1_000,
+    86_400_000,
+    "Drained and removed when nobody writes or renews it for so long (docs/registration.md). Left out in a PUT: it stays for ever.",
+  ),
+);
 const fields = {
+  ttlMs,
   weight: Type.Optional(integer(1, 1000, "Share relative to the other endpoints of its locality.", standard.weight)),
   region: Type.Optional(
     text(0, 128, "printable", "Region, fixed for the life of the endpoint. Default: as it is; empty for a new one."),
@@ -50,6 +58,7 @@ export const endpointPatch = object(
     enabled: Type.Optional(
       Type.Boolean({ description: "false: nothing new is sent to it, what is under way goes on. Left out: as it is." }),
     ),
+    ttlMs,
   },
   { minProperties: 1 },
 );
@@ -74,20 +83,24 @@ export function fromEndpointBody(cluster: string, body: EndpointBody, stored?: E
     zone: body.zone ?? stored?.zone ?? standard.zone,
     priority: body.priority ?? standard.priority,
     enabled: body.enabled ?? standard.enabled,
+    ...(body.ttlMs === undefined ? {} : { ttlMs: body.ttlMs }),
   };
 }
 
 /** The endpoint with what the patch says, and everything else as it was. */
-export function patched(endpoint: Endpoint, { weight, priority, enabled }: EndpointPatchBody): Endpoint {
+export function patched(endpoint: Endpoint, { weight, priority, enabled, ttlMs }: EndpointPatchBody): Endpoint {
   return {
     ...endpoint,
     weight: weight ?? endpoint.weight,
     priority: priority ?? endpoint.priority,
     enabled: enabled ?? endpoint.enabled,
+    ...(ttlMs === undefined ? {} : { ttlMs }),
   };
 }
 
 /** The inverse of fromEndpointBody. */
-export function toEndpointBody({ address, port, weight, region, zone, priority, enabled, drain }: Endpoint): EndpointBody {
-  return { address, port, weight, region, zone, priority, enabled, ...(drain ? { drain } : {}) };
+export function toEndpointBody({ drain, ttlMs, ...endpoint }: Endpoint): EndpointBody {
+  const { address, port, weight, region, zone, priority, enabled } = endpoint;
+  const more = { ...(ttlMs === undefined ? {} : { ttlMs }), ...(drain ? { drain } : {}) };
+  return { address, port, weight, region, zone, priority, enabled, ...more };
 }

@@ -26,6 +26,7 @@ const withoutPreconditions = [
   "PUT /v1/clusters/:name/endpoints",
   "PATCH /v1/clusters/:name/endpoints",
   "POST /v1/changes",
+  "POST /v1/clusters/:name/endpoints/:endpoint/renew",
   "POST /v1/revisions/:revision/rollback",
   "POST /v1/drains",
   "DELETE /v1/drains/:id",

@@ -20,6 +20,7 @@ import { endpointCalls } from "./endpoints.js";
 import { formatFault, formats } from "./formats.js";
 import { documented } from "./header-docs.js";
 import { InFlight } from "./in-flight.js";
+import { leaseCalls } from "./leases.js";
 import { listenerCalls } from "./listeners.js";
 import { nodeCalls } from "./nodes.js";
 import { objectStatusCalls } from "./object-status.js";
@@ -227,6 +228,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
   for (const add of [
     clusterCalls,
     endpointCalls,
+    leaseCalls,
     listenerCalls,
     routeCalls,
     changeCalls,

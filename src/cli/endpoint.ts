@@ -1,6 +1,7 @@
 // `chancery endpoint`: one endpoint's weight, priority and whether it is enabled, without touching the rest of it. In: its name and what
 // to change. Out: one write. Called by commands.ts.
 import type { ApiAccess } from "./api-client.js";
+import { toDrainTimeoutMs } from "./drain.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { objectPath } from "./kinds.js";
 import { callAndWait, report, type Wait } from "./outcome.js";
@@ -11,6 +12,10 @@ export interface EndpointFlags {
   readonly disable: boolean;
   readonly weight?: string;
   readonly priority?: string;
+  /** How long it stays without being renewed, as `30s`. */
+  readonly ttl?: string;
+  /** Register it, or renew it: it need not be there. */
+  readonly renew?: boolean;
 }
 
 function toNumber(given: string | undefined, what: string): number | undefined {
@@ -20,15 +25,16 @@ function toNumber(given: string | undefined, what: string): number | undefined {
 }
 
 /** @throws CommandError (usage) for nothing to change, or for both ways */
-export function toEndpointPatch({ enable, disable, weight, priority }: EndpointFlags): Readonly<Record<string, unknown>> {
+export function toEndpointPatch({ enable, disable, weight, priority, ttl }: EndpointFlags): Readonly<Record<string, unknown>> {
   if (enable && disable) throw new CommandError(exitCodes.usage, "--enable and --disable contradict each other.");
   const patch = {
     ...(enable || disable ? { enabled: enable } : {}),
     ...(weight === undefined ? {} : { weight: toNumber(weight, "weight") }),
     ...(priority === undefined ? {} : { priority: toNumber(priority, "priority") }),
+    ...(ttl === undefined ? {} : { ttlMs: toDrainTimeoutMs(ttl) }),
   };
   if (Object.keys(patch).length > 0) return patch;
-  throw new CommandError(exitCodes.usage, "Say what to change: --enable, --disable, --weight or --priority.");
+  throw new CommandError(exitCodes.usage, "Say what to change: --enable, --disable, --weight, --priority or --ttl.");
 }
 
 /** @throws CommandError when refused, or not confirmed in time */
@@ -40,7 +46,12 @@ export async function changeEndpoint(
   print: (line: string) => void,
 ): Promise<void> {
   const body = toEndpointPatch(flags);
-  const answer = await callAndWait(access, { method: "PATCH", path: objectPath("endpoint", name), body }, wait);
+  if (flags.renew && flags.ttl === undefined) throw new CommandError(exitCodes.usage, "--renew needs --ttl: how long it stays.");
+  const answer = await callAndWait(
+    access,
+    { method: flags.renew ? "PUT" : "PATCH", path: objectPath("endpoint", name), body },
+    wait,
+  );
   const changes = Object.entries(body).map(([field, value]) => `${field}=${value}`);
   report(print, `endpoint ${name}: ${changes.join(" ")}`, answer);
 }

@@ -14,6 +14,8 @@ export interface Endpoint {
   readonly priority: number;
   /** false: no new requests or connections (DRAINING in EDS), existing ones go on. */
   readonly enabled: boolean;
+  /** How long it stays without being renewed, 1,000–86,400,000 ms; left out: for ever. Nothing that Envoys get. */
+  readonly ttlMs?: number;
   /** The drain that has it: nothing new comes (DRAINING in EDS); `closing`: its deadline is over. Never set by bodies. */
   readonly drain?: { readonly id: string; readonly phase: "draining" | "closing" };
 }

@@ -31,6 +31,7 @@ export function fromEndpointRow({ spec }: Pick<EndpointRow, "spec">): Endpoint {
     zone: spec.zone,
     priority: spec.priority,
     enabled: spec.enabled,
+    ...(spec.ttlMs === undefined ? {} : { ttlMs: spec.ttlMs }),
     ...(spec.drain ? { drain: spec.drain } : {}),
   };
 }

@@ -9,6 +9,7 @@ import { loadState } from "./desired-state.js";
 import { createDrainStore, type DrainStore } from "./drain-store.js";
 import { createHistory, type HistoryReads } from "./history.js";
 import { HistoryPruner } from "./history-pruner.js";
+import { createLeaseStore, type LeaseStore } from "./lease-store.js";
 import { createReads, type StoreReads } from "./object-reads.js";
 import { createObserver, observeReads, observeStatus, watchPools } from "./observed.js";
 import { createPool } from "./pool.js";
@@ -43,6 +44,7 @@ export type { GuardFault } from "./guards.js";
 export type { HistoryReads, RevisionFilter, RevisionList, RevisionPage, RevisionsAfter } from "./history.js";
 export type { HistoryCut } from "./history-cut.js";
 export { beyondCut } from "./history-cut.js";
+export type { Lease, LeaseLook, LeaseStore } from "./lease-store.js";
 export type { ListFilter, ListPage, Page, StoreReads } from "./object-reads.js";
 export type { Stored } from "./objects.js";
 export type { PruneStep, RetentionRule } from "./retention.js";
@@ -117,6 +119,7 @@ export interface Store {
   readonly status: StatusStore;
   readonly rollouts: RolloutStore;
   readonly drains: DrainStore;
+  readonly leases: LeaseStore;
   close(): Promise<void>;
 }
 
@@ -129,6 +132,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   const load = createPool({ ...options, name: "load", size: 1, queryTimeoutMs: loadTimeoutMs });
   const jobsQueryTimeoutMs = Math.min(queryTimeoutMs, maxJobQueryTimeoutMs);
   const jobs = createPool({ ...options, name: "jobs", size: jobsPoolSize, queryTimeoutMs: jobsQueryTimeoutMs });
+  const jobOptions = { pool: jobs, queryTimeoutMs: jobsQueryTimeoutMs, notify, portable, log, metrics };
   const hinted: Readonly<Record<Channel, Set<() => void>>> = { revision: new Set(), sync: new Set() };
   const onHint = (channel: Channel): void => {
     metrics.count("feed_hints_total", { channel });
@@ -162,12 +166,8 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     onSyncHint: (callback) => subscribe("sync", callback),
     status: observeStatus(createStatusStore(feed, notify), observe),
     rollouts: createRolloutStore(feed),
-    drains: createDrainStore({
-      api,
-      feed,
-      jobs: { pool: jobs, queryTimeoutMs: jobsQueryTimeoutMs, notify, portable, log, metrics },
-      observe,
-    }),
+    drains: createDrainStore({ api, feed, jobs: jobOptions, observe }),
+    leases: createLeaseStore(api, jobOptions, observe),
     async close() {
       stopWatching();
       await pruner?.close();

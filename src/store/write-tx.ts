@@ -13,6 +13,7 @@ import { forgetApplied, type ObjectKey, readApplied, writeApplied } from "./appl
 import { checkSpan, maxDifferences, type Query, readDifferences } from "./differences.js";
 import { createDrainTx, type DrainTx } from "./drain-tx.js";
 import { readCut, refuseBeyond } from "./history-cut.js";
+import { createLeaseTx, type LeasedRow, type LeaseTx, renewWritten } from "./lease-tx.js";
 import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
 import { writeReferences } from "./references.js";
 import { RolloutWrites } from "./rollout-writes.js";
@@ -57,6 +58,8 @@ export interface WriteTx {
   /** How many of them were there. */
   deleteAll(kind: Kind, names: readonly string[]): Promise<number>;
   readonly drains: DrainTx;
+  /** Leases end and go on by this; whoever writes an endpoint with `ttlMs` renews its lease by that alone. */
+  readonly leases: LeaseTx;
   /** Marks endpoints that are there as drained, or, without a mark, as not: nothing else can. `enabled`, when given, is set too. */
   markDrained(endpoints: readonly string[], mark: DrainMark | undefined, enabled?: boolean): Promise<void>;
   /** By name; not locked: hold the cluster by `get` to keep the set still. */
@@ -89,6 +92,7 @@ export class ObjectWrites implements WriteTx {
   /** `<kind> <name>` → what became of it. */
   readonly #changes = new Map<string, RowChange>();
   readonly drains: DrainTx;
+  readonly leases: LeaseTx;
   #base: Revision | undefined;
   readonly rollouts: RolloutWrites;
 
@@ -97,6 +101,7 @@ export class ObjectWrites implements WriteTx {
     private readonly transaction: Transaction,
     revisionId: string,
   ) {
+    this.leases = createLeaseTx(transaction);
     this.rollouts = new RolloutWrites(transaction, this);
     this.drains = createDrainTx(transaction, revisionId);
   }
@@ -148,6 +153,7 @@ export class ObjectWrites implements WriteTx {
     await this.#lock(kind, [row.name]);
     if (this.#rows[kind].get(row.name)) throw new AppError("already_exists", { kind, name: row.name });
     await this.#write(kind, [row]);
+    await this.#renew(kind, [row], new Map());
   }
 
   async put<K extends Kind>(kind: K, object: ObjectKinds[K]): Promise<PutOutcome> {
@@ -167,10 +173,12 @@ export class ObjectWrites implements WriteTx {
       if (!before) return "created";
       return isDeepStrictEqual(before.spec, row.spec) ? "unchanged" : "updated";
     });
+    const before = new Map(this.#rows[kind]);
     await this.#write(
       kind,
       rows.filter((_, at) => outcomes[at] !== "unchanged"),
     );
+    await this.#renew(kind, rows, before);
     return outcomes;
   }
 
@@ -260,6 +268,17 @@ export class ObjectWrites implements WriteTx {
     const found = await this.#select(kind, "name = any($2)", [names], "for no key update");
     for (const name of names) this.#rows[kind].set(name, undefined);
     for (const row of found) this.#rows[kind].set(row.name, row);
+  }
+
+  /** The lease of every endpoint that is put, changed or not. */
+  async #renew<K extends Kind>(kind: K, rows: readonly RowKinds[K][], before: ReadonlyMap<string, unknown>): Promise<void> {
+    if (kind !== "endpoint") return;
+    const leased = (row: unknown): LeasedRow | undefined => row as LeasedRow | undefined; // Of this kind, they are EndpointRows.
+    await renewWritten(
+      this.transaction,
+      rows.flatMap((row) => leased(row) ?? []),
+      (name) => leased(before.get(name)),
+    );
   }
 
   /** Inserts or updates rows that are locked, or known to be absent. */

@@ -205,6 +205,16 @@ export const metricTable = {
     buckets: patient,
   },
   drain_left_open_total: { kind: "counter", labels: [], help: "Requests and connections left open at the end of drains." },
+  endpoint_leases_held: {
+    kind: "gauge",
+    labels: [],
+    help: "Endpoints that stay although their lease is over, because too many others are gone; of the whole fleet.",
+  },
+  endpoint_leases_ended_total: {
+    kind: "counter",
+    labels: [],
+    help: "Endpoints that this replica drained because their lease was over.",
+  },
   webhook_deliveries_total: {
     kind: "counter",
     labels: ["outcome"],
