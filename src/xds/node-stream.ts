@@ -8,6 +8,7 @@ import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
 import { hashOfVersion, revisionOfVersion } from "../snapshot/resource.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { NodeReport } from "../status/node-report.js";
+import { hopClusterName } from "../translate/names.js";
 import { pushOrder } from "./push-order.js";
 import { ClusterReadiness } from "./readiness.js";
 import type { Request } from "./request.js";
@@ -234,8 +235,10 @@ export class NodeStream implements StreamView, NodeReport {
     return this.isAllReady() ? [] : clusters.filter((name) => !this.#readiness.isReady(name, this.#now));
   }
   isRefused(cluster: string): boolean {
-    const exception = this.types.cluster.exceptions.get(cluster);
-    return exception?.state === "refused" && exception.has === undefined;
+    return [cluster, hopClusterName(cluster)].some((name) => {
+      const exception = this.types.cluster.exceptions.get(name);
+      return exception?.state === "refused" && exception.has === undefined;
+    });
   }
   removableAt(cluster: string, now: number): number {
     return this.#isOrdered ? this.#readiness.removableAt(cluster, now) : now;

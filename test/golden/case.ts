@@ -73,7 +73,10 @@ function clusterOf(state: DesiredState, name: string, transport: Transport): { c
   const found = (cluster: string) => state.clusters.get(cluster) ?? raise(`no cluster ${cluster}`);
   if (!route || route.protocol === "http") {
     const cluster = found(name);
-    return { cluster: clusterResource(cluster, transport), endpoint: endpointResource(cluster, state.endpointsOf(name)) };
+    return {
+      cluster: clusterResource(cluster, transport),
+      endpoint: endpointResource(cluster, state.endpointsOf(name), transport),
+    };
   }
   const backends = backendsOf(route).map((backend) => ({
     backend,
