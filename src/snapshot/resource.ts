@@ -5,6 +5,8 @@ import type { Revision } from "../model/revision.js";
 import type { HttpRoute } from "../model/route.js";
 import type { Encoded } from "../translate/resources.js";
 
+export { hopClusterName, hopOwner } from "../translate/names.js";
+
 /** Position in the history of one gateway's snapshot in this process; grows by one with each publication. Means nothing elsewhere. */
 export type Seq = number;
 

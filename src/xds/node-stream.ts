@@ -5,10 +5,9 @@ import type { NodeIdentity, ResourceException, StreamKind } from "../model/node.
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
 import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
-import { hashOfVersion, revisionOfVersion } from "../snapshot/resource.js";
+import { hashOfVersion, hopClusterName, revisionOfVersion } from "../snapshot/resource.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { NodeReport } from "../status/node-report.js";
-import { hopClusterName } from "../translate/names.js";
 import { pushOrder } from "./push-order.js";
 import { ClusterReadiness } from "./readiness.js";
 import type { Request } from "./request.js";

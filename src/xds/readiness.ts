@@ -1,7 +1,7 @@
 // Which clusters this Envoy can send traffic to, and from when on a removed one may go: the two halves of make before break.
 // In: what was sent and acked. Out: yes or no for decision.ts.
 import type { Seq } from "../snapshot/resource.js";
-import { hopClusterName, hopOwner } from "../translate/names.js";
+import { hopClusterName, hopOwner } from "../snapshot/resource.js";
 import { formOf, type Known, knownBefore } from "./sent.js";
 import type { TypeStream } from "./type-stream.js";
 

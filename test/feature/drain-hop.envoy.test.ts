@@ -2,10 +2,11 @@
 // `closesWithinMs` of its phase `closing` and not before, and nobody else's are touched. Phases are put behind the API.
 import { beforeAll, describe, expect, test } from "vitest";
 import type { Endpoint } from "../../src/model/endpoint.js";
-import { ApiError, acked, type Json } from "../support/api-client.js";
+import { acked, type Json } from "../support/api-client.js";
 import { putBehind } from "../support/behind-the-api.js";
 import { clusterBody, listenerBody, quickCheck, routeBody } from "../support/bodies.js";
 import { openEndless, type StreamProtocol, startEndlessBackend } from "../support/endless-streams.js";
+import { startEnvoy } from "../support/envoy.js";
 import { startHttpBackend } from "../support/http-backend.js";
 import { sendMany, startLoad } from "../support/load.js";
 import { openWebSockets } from "../support/long-connections.js";
@@ -168,11 +169,23 @@ test("clusters and routes come and go under load without an error", async () => 
   expect((await load.stop()).failures).toEqual([]);
 });
 
-test("an Envoy without the listener for hops is served as ever; the means to close is fixed while a route names the cluster", async () => {
-  const [one] = await Promise.all([startHttpBackend("fixed-1")]);
+test("the means to close is fixed while a route names the cluster", async () => {
+  const one = await startHttpBackend("fixed-1");
   await closing("fixed", [one], {}, { upgrades: ["websocket"] });
-  const leave = { protocol: "http", connectTimeoutMs: 1_000, healthChecks: [quickCheck("tcp")] };
-  const refused = await world.api.put("/v1/clusters/fixed", leave).catch((error: unknown) => error);
-  expect(refused).toBeInstanceOf(ApiError);
-  expect(refused).toMatchObject({ status: 409 });
+  const checked = { protocol: "http", connectTimeoutMs: 1_000, healthChecks: [quickCheck("tcp")] };
+  const { code, errors } = await world.api.refused(409, "PUT", "/v1/clusters/fixed", checked);
+  expect([code, errors?.[0]?.code, errors?.[0]?.pointer]).toEqual(["conflict", "breaks_route", "/drain/atDeadline"]);
+  await world.api.put("/v1/clusters/fixed", { ...checked, connectTimeoutMs: 2_000, drain: { atDeadline: "close" } });
+});
+
+test("an Envoy that has no order of types, or no listener for hops, is served directly", async () => {
+  const one = await startHttpBackend("plain-1");
+  await closing("plain", [one], {}, { upgrades: ["websocket"] });
+  const { xdsPort } = world.replica;
+  const plain = await startEnvoy({ node: "plain", gateway: "edge", xdsPorts: [xdsPort], mode: "separate-delta" });
+  await plain.live();
+  await waitFor("it has the cluster", async () => (await plain.clusters()).get("plain")?.[0]?.healthy);
+  expect((await plain.clusters()).get("plain")?.[0]?.address).toBe(one.address);
+  expect([...(await plain.clusters()).keys()].filter((name) => name.startsWith("hop/"))).toEqual([]);
+  expect((await world.envoy.clusters()).get("hop/plain")?.[0]?.address).toBe(one.address);
 });
