@@ -1,7 +1,7 @@
 // Which clusters this Envoy can send traffic to, and from when on a removed one may go: the two halves of make before break.
 // In: what was sent and acked. Out: yes or no for decision.ts.
 import type { Seq } from "../snapshot/resource.js";
-import { hopClusterName, hopOwner } from "../snapshot/resource.js";
+import { innerOf, outerOf } from "../snapshot/resource.js";
 import { formOf, type Known, knownBefore } from "./sent.js";
 import type { TypeStream } from "./type-stream.js";
 
@@ -26,7 +26,7 @@ export class ClusterReadiness {
    */
   isReady(name: string, now: number): boolean {
     // One with a hop is no more ready than its inner cluster, where its connections go on to.
-    const inner = hopClusterName(name);
+    const inner = innerOf(name);
     return this.#isReadyItself(name, now) && (!this.clusters.table.get(inner) || this.#isReadyItself(inner, now));
   }
 
@@ -102,5 +102,5 @@ export class ClusterReadiness {
 
 /** What names a cluster names the inner one of its hop, too. */
 function mayName(has: Known, cluster: string): boolean {
-  return has === "unknown" || (formOf(has)?.clusters.includes(hopOwner(cluster) ?? cluster) ?? false);
+  return has === "unknown" || (formOf(has)?.clusters.includes(outerOf(cluster) ?? cluster) ?? false);
 }

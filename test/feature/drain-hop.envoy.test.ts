@@ -44,6 +44,8 @@ async function closing(name: string, backends: readonly Addressed[], more: Json 
     ["cluster", clusterBody(name, backends, settings)],
     ["route", routeBody(name, "web", name, { match: { path: { prefix: `/${name}` } }, ...route })],
   ]);
+  const healthy = async () => ((await world.envoy.clusters()).get(name) ?? []).filter((host) => host.healthy).length;
+  await waitFor(`${name} is whole`, async () => (await healthy()) === backends.length);
   return `/${name}`;
 }
 
