@@ -1,5 +1,6 @@
 // What closes HTTP at a drain's deadline, on a real Envoy: streaming responses, WebSockets and gRPC streams of an endpoint end within
 // `closesWithinMs` of its phase `closing` and not before, and nobody else's are touched. Phases are put behind the API.
+// Mutants caught: no metadata in the inner cluster; endpoints that leave it at once.
 import { beforeAll, describe, expect, test } from "vitest";
 import type { Endpoint } from "../../src/model/endpoint.js";
 import { acked, type Json } from "../support/api-client.js";
