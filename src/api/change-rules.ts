@@ -117,7 +117,7 @@ async function ofCluster(view: ChangeView, name: string, { change, before, after
   const mixing = await view.holdMixed(name);
   const routes = await view.routesOfCluster(name);
   const around = view.clusters(mixing.flatMap(clustersOf).filter((other) => other !== name));
-  return at(change, "/object", [...own, ...clusterProblems(after, routes, around)]);
+  return at(change, "/object", [...own, ...clusterProblems(after, routes, around, old)]);
 }
 
 async function ofEndpoints(view: ChangeView): Promise<readonly Problem[]> {

@@ -91,7 +91,7 @@ const drain = object(
     atDeadline: Type.Optional(
       word(
         ["leave", "close"],
-        "What becomes of connections that are open at a drain's deadline. `close` needs a means, which `drain.guarantee` of the cluster's status names: for tcp clusters an active health check, which then closes the connections of an endpoint whenever it fails.",
+        "What becomes of connections that are open at a drain's deadline. `close` needs a means, which `drain.guarantee` of the cluster's status names: an active health check. That of a tcp cluster then closes the connections of an endpoint whenever it fails.",
         standard.atDeadline,
       ),
     ),

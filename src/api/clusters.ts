@@ -55,7 +55,8 @@ async function replace(
       ]
     : [];
   const fits = fitsAsBefore(before.object, cluster);
-  refuse([...inline, ...clusterRuleProblems(cluster), ...(fits ? [] : clusterProblems(cluster, around.routes, around.clusters))]);
+  const broken = fits ? [] : clusterProblems(cluster, around.routes, around.clusters, before.object);
+  refuse([...inline, ...clusterRuleProblems(cluster), ...broken]);
   await tx.put("cluster", cluster);
   return {
     object: toClusterBody(cluster),

@@ -138,13 +138,47 @@ function connectionLimit(maxConnections: number) {
   };
 }
 
-/** `metadata.chancery` tells the control plane what this bootstrap can: hops of drains need the internal listener. */
+/**
+ * Through which connections to endpoints of clusters with a hop go on: to the cluster, and to the endpoint in it, that the connection's
+ * metadata name (docs/adr/0029). No port is opened. It is constant, so no change of listeners ever closes what goes through it.
+ */
+function hopListener() {
+  const clusterName = { text_format_source: { inline_string: "%DYNAMIC_METADATA(chancery.hop:cluster)%" } };
+  return {
+    name: "chancery/hop",
+    internal_listener: {},
+    filter_chains: [
+      {
+        filters: [
+          {
+            name: "envoy.filters.network.set_filter_state",
+            typed_config: {
+              "@type": type("envoy.extensions.filters.network.set_filter_state.v3.Config"),
+              on_new_connection: [{ object_key: "envoy.tcp_proxy.cluster", format_string: clusterName }],
+            },
+          },
+          {
+            name: "envoy.filters.network.tcp_proxy",
+            typed_config: {
+              "@type": type("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"),
+              stat_prefix: "hop",
+              cluster: "hop/none", // Never used: the filter before it names one.
+              idle_timeout: "0s", // What is idle is for the outer connection's owner to close.
+            },
+          },
+        ],
+      },
+    ],
+  };
+}
+
+/** `metadata.chancery` tells the control plane what this bootstrap can: hops of drains need the listener for them. */
 function node(options: BootstrapOptions) {
   const { region, zone } = options;
   return {
     id: options.node,
     cluster: options.gateway,
-    metadata: { chancery: { internal_listener: true } },
+    metadata: { chancery: { internal_listener: true, hop: true } },
     ...(region || zone ? { locality: { ...(region && { region }), ...(zone && { zone }) } } : {}),
   };
 }
@@ -153,7 +187,7 @@ function node(options: BootstrapOptions) {
 export function toBootstrap(options: BootstrapOptions) {
   return {
     node: node(options),
-    static_resources: { clusters: [controlPlanes(options)] },
+    static_resources: { listeners: [hopListener()], clusters: [controlPlanes(options)] },
     dynamic_resources: dynamicResources(options),
     cluster_manager: {
       load_stats_config: { api_type: "GRPC", transport_api_version: "V3", grpc_services: [controlPlaneService] },

@@ -13,6 +13,8 @@ export const guaranteeKinds = [
   "kill-switch",
   /** Requests end by the timeouts of their routes. */
   "bounded-by-timeout",
+  /** All connections to the endpoint go by way of an inner one, and that one is closed. */
+  "hop",
   /** Nothing closes what is still open. */
   "left-open",
 ] as const;
@@ -35,6 +37,29 @@ const maxNamed = 3;
  */
 export function hasKillSwitch({ protocol, drain, healthChecks }: Cluster): boolean {
   return protocol === "tcp" && drain.atDeadline === "close" && healthChecks.length > 0;
+}
+
+/**
+ * The check of a hop's inner cluster (translate/hop.ts): it asks whether the endpoint takes a TCP connection, and nothing else, so that it
+ * fails when it is made to, or when the endpoint is gone.
+ */
+export const hopCheck = {
+  intervalMs: 1_000,
+  intervalJitterMs: 0,
+  timeoutMs: 1_000,
+  unhealthyThreshold: 2,
+  unhealthyIntervalMs: undefined,
+};
+
+/** After its inner connection Envoy closes a WebSocket's own up to this much later, ms. */
+const delayedCloseMs = 1_000;
+
+/**
+ * True for clusters that have a hop, on Envoys that can: an HTTP cluster that asks. It needs an active check, because an endpoint that
+ * comes must not be served before the inner cluster has it, and the check's answer comes later than that.
+ */
+export function closesByHop({ protocol, drain, healthChecks }: Cluster): boolean {
+  return speaksHttp(protocol) && drain.atDeadline === "close" && healthChecks.length > 0;
 }
 
 /** `routes`: those that name the cluster; others are left out of the answer. `timeoutMs`: the drain's own, if it has one. */
@@ -67,11 +92,16 @@ function ofTcp(cluster: Cluster): DrainGuarantee {
   };
 }
 
+type CheckTimes = Pick<
+  HealthCheck,
+  "intervalMs" | "intervalJitterMs" | "timeoutMs" | "unhealthyThreshold" | "unhealthyIntervalMs"
+>;
+
 /**
  * The longest until a check that can't pass any more has taken the endpoint out, ms. A check that is under way passes still; each
  * further one may wait for its timeout, and the next interval begins after that.
  */
-function failsWithinMs(check: HealthCheck): number {
+function failsWithinMs(check: CheckTimes): number {
   const { intervalMs, intervalJitterMs, timeoutMs, unhealthyThreshold } = check;
   const againMs = Math.max(intervalMs, check.unhealthyIntervalMs ?? 0); // Envoy counts failures at the interval of the unhealthy.
   const first = intervalMs + intervalJitterMs + timeoutMs;
@@ -89,10 +119,11 @@ function ofHttp(cluster: Cluster, routes: readonly Route[], timeoutMs: number): 
   }
   const http = routes.filter((route): route is HttpRoute => route.protocol === "http");
   const endless = http.filter((route) => longestOf(route) === undefined);
-  if (endless.length > 0) return leftOpen(whyEndless(cluster, endless));
+  if (endless.length > 0) return closesByHop(cluster) ? hop : leftOpen(whyEndless(cluster, endless));
   const longestMs = Math.max(...http.map((route) => longestOf(route) ?? 0));
   const late = http.filter((route) => route.action.kind === "forward" && route.action.timeoutMs > timeoutMs);
   if (late.length > 0) {
+    if (closesByHop(cluster)) return hop;
     return leftOpen(
       `a request of ${named(late)} may take longer than the drain's ${timeoutMs} ms: raise drain.timeoutMs, or lower the route's timeoutMs`,
     );
@@ -106,13 +137,19 @@ function ofHttp(cluster: Cluster, routes: readonly Route[], timeoutMs: number): 
   };
 }
 
+const hop: DrainGuarantee = {
+  kind: "hop",
+  closesWithinMs: failsWithinMs(hopCheck) + delayedCloseMs,
+  because: "Envoys whose bootstrap has the listener chancery/hop, and that ask by ADS, close what is open; others leave it open",
+};
+
 /** 0: a redirect sends nothing to a cluster. */
 function longestOf({ action }: HttpRoute): number | undefined {
   return action.kind === "forward" ? longestRequestMs(action) : 0;
 }
 
 function whyEndless(cluster: Cluster, routes: readonly HttpRoute[]): string {
-  const wish = cluster.drain.atDeadline === "close" ? ', and "atDeadline": "close" has no means against them' : "";
+  const wish = cluster.drain.atDeadline === "close" ? ', and "atDeadline": "close" needs an active health check' : "";
   const upgrading = routes.filter(({ action }) => action.kind === "forward" && action.upgrades.length > 0);
   if (upgrading.length === 0) return `requests of ${named(routes)} have no timeout${wish}: a timeoutMs there bounds them`;
   return `WebSockets of ${named(upgrading)} last as long as both ends want${wish}: a cluster of their own leaves other requests bounded`;

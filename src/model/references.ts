@@ -5,7 +5,7 @@
 import type { Problem } from "../errors.js";
 import { addressesOverlap } from "./address.js";
 import { type Cluster, speaksHttp } from "./cluster.js";
-import { hasKillSwitch } from "./drain-guarantee.js";
+import { closesByHop, hasKillSwitch } from "./drain-guarantee.js";
 import { addressKey, type Endpoint } from "./endpoint.js";
 import type { Listener } from "./listener.js";
 import { problem } from "./problem-codes.js";
@@ -136,7 +136,7 @@ function mixFault(one: Cluster, other: Cluster): "protocol" | "healthChecks" | "
 
 /** True when a change of a cluster can break no route of its own: what routes look at is as it was. */
 export function fitsAsBefore(before: Cluster, after: Cluster): boolean {
-  return mixFault(before, after) === undefined;
+  return mixFault(before, after) === undefined && closesByHop(before) === closesByHop(after);
 }
 
 /** How the author gets out of a clash of two backends. */
@@ -230,6 +230,7 @@ export function clusterProblems(
   cluster: Cluster,
   routes: readonly Route[],
   clusters: ReadonlyMap<string, Cluster>,
+  before = cluster,
 ): readonly Problem[] {
   return routes.flatMap((route) => {
     if (!clusterFits(route, cluster)) {
@@ -239,7 +240,7 @@ export function clusterProblems(
         `route ${route.name} of protocol ${route.protocol} can't go to a cluster of protocol ${cluster.protocol}`,
       );
     }
-    if (!mixesBackends(route)) return [];
+    if (!mixesBackends(route)) return hopProblems(route, before, cluster);
     return route.backends.flatMap(({ cluster: name }) => {
       const other = name === cluster.name ? undefined : clusters.get(name);
       const fault = other && mixFault(cluster, other);
@@ -251,6 +252,19 @@ export function clusterProblems(
       );
     });
   });
+}
+
+/** With or without a hop, the cluster's endpoints have other addresses: in the moment of the change requests would fail. */
+function hopProblems(route: Route, before: Cluster, after: Cluster): Problem[] {
+  if (closesByHop(before) === closesByHop(after)) return [];
+  const pointer = before.drain.atDeadline === after.drain.atDeadline ? "/healthChecks" : "/drain/atDeadline";
+  return [
+    problem(
+      pointer,
+      "breaks_route",
+      `route ${route.name} names this cluster, and requests would fail while it gets or loses the means to close: make another cluster and shift to it`,
+    ),
+  ];
 }
 
 /** What a listener's write breaks. `atPort`: all listeners on the same port, itself included or not. */

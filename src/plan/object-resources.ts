@@ -2,7 +2,7 @@
 // refusals. Pure. Called by api/object-status.ts, and by app.ts for the webhook.
 import type { ResourceType } from "../model/resource-type.js";
 import { listenersOf, type Route } from "../model/route.js";
-import { splitClusterName, splitRouteName } from "../translate/names.js";
+import { hopClusterName, hopOwner, splitClusterName, splitRouteName } from "../translate/names.js";
 import type { ObjectName } from "./selection.js";
 
 /** A resource, or the named route in it. */
@@ -16,7 +16,7 @@ export interface ResourceName {
 /** A cluster is in its own resources, and in those of the L4 routes that name it. */
 export function resourcesOfCluster(cluster: string, routes: readonly Route[]): readonly ResourceName[] {
   const splits = routes.flatMap((route) => (route.protocol === "http" ? [] : splitClusterName(route)));
-  return [cluster, ...splits].flatMap((name) => [
+  return [cluster, hopClusterName(cluster), ...splits].flatMap((name) => [
     { type: "cluster", name },
     { type: "endpoint", name },
   ]);
@@ -46,5 +46,5 @@ export function objectsOfResource(type: ResourceType, name: string, parts: reado
   if (type === "listener") return [{ kind: "listener", name }];
   if (type === "route") return parts?.map((part): ObjectName => ({ kind: "route", name: part })) ?? [{ kind: "listener", name }];
   const route = splitRouteName(name);
-  return [route === undefined ? { kind: "cluster", name } : { kind: "route", name: route }];
+  return [route === undefined ? { kind: "cluster", name: hopOwner(name) ?? name } : { kind: "route", name: route }];
 }

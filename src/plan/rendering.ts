@@ -1,10 +1,13 @@
 // A selection as one static bootstrap for the real Envoy. In: what to render, and the configuration that it is part of. Out: bytes,
 // the same for the same content. Pure. Called by validate.ts.
 import type { Cluster } from "../model/cluster.js";
+import { closesByHop } from "../model/drain-guarantee.js";
 import { backendsOf, type TcpRoute, type UdpRoute } from "../model/route.js";
 import {
   clusterResource,
   endpointResource,
+  hopClusterResource,
+  hopEndpointResource,
   listenerResource,
   routeResource,
   splitClusterResource,
@@ -15,14 +18,18 @@ import type { Selection } from "./selection.js";
 import type { StateAfter } from "./state-after.js";
 
 /** All transports give the same verdict: they differ only in where a resource comes from, and that is cut out here. */
-const transport = "ads";
+const transport = "ads-hop";
 
 /** undefined: there is nothing to ask about. @throws InvalidMessage: it can't be translated, which is a fault of ours */
 export function renderBootstrap(after: StateAfter, selection: Selection): Buffer | undefined {
   const clusters = [...selection.clusters].sort(byName).flatMap(([name, endpoints]): StaticCluster[] => {
     const cluster = after.cluster(name);
     if (!cluster) return [];
-    return [{ cluster: clusterResource(cluster, transport), endpoints: endpointResource(cluster, endpoints) }];
+    const inner = closesByHop(cluster)
+      ? [{ cluster: hopClusterResource(cluster, transport), endpoints: hopEndpointResource(cluster, endpoints) }]
+      : [];
+    const endpointsOf = endpointResource(cluster, endpoints, transport);
+    return [{ cluster: clusterResource(cluster, transport), endpoints: endpointsOf }, ...inner];
   });
   const splits = [...selection.splits].sort(byName).flatMap(([, route]) => renderSplit(after, route) ?? []);
   const listeners = [...selection.listeners].sort(byName).flatMap(([name, routes]): StaticListener[] => {

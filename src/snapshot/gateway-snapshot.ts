@@ -8,6 +8,7 @@ import type { Change, Revision } from "../model/revision.js";
 import { viewName } from "../model/rollout.js";
 import type { HttpRoute } from "../model/route.js";
 import type { Transport } from "../translate/config-source.js";
+import { LeavingEndpoints } from "./leaving-endpoints.js";
 import type { Resource, Seq } from "./resource.js";
 import type { ResourceFactory } from "./resource-factory.js";
 import { ResourceTable } from "./resource-table.js";
@@ -36,6 +37,7 @@ export class GatewaySnapshot {
   /** Cluster resources that nothing names any more, until their grace is over. */
   readonly #retiring = new Map<string, Retiring>();
   readonly #changes = new Map<Revision, RevisionChanges>();
+  readonly #leaving: LeavingEndpoints;
 
   constructor(
     readonly gateway: string,
@@ -44,7 +46,9 @@ export class GatewaySnapshot {
     private readonly removalGraceMs: number,
     /** The rollout whose changes these Envoys see; undefined: none. */
     readonly rollout?: string,
-  ) {}
+  ) {
+    this.#leaving = new LeavingEndpoints(removalGraceMs);
+  }
 
   /** Under which its Envoys are counted. */
   get view(): string {
@@ -62,9 +66,9 @@ export class GatewaySnapshot {
   changedBy(revision: Revision): RevisionChanges | undefined {
     return this.#changes.get(revision);
   }
-  /** When the next retired cluster may go, ms; undefined: none waits. */
+  /** When the next retired cluster or endpoint of a hop may go, ms; undefined: none waits. */
   nextRemovalAt(): number | undefined {
-    let next: number | undefined;
+    let next = this.#leaving.nextDueAt();
     for (const { dueAt } of this.#retiring.values()) next = next === undefined ? dueAt : Math.min(next, dueAt);
     return next;
   }
@@ -105,15 +109,28 @@ export class GatewaySnapshot {
     return true;
   }
 
-  /** Removes retired clusters whose grace is over. True when something was published. */
-  removeRetired(now: number): boolean {
+  /** Removes retired clusters, and endpoints of hops, whose grace is over. True when something was published. */
+  removeRetired(state: DesiredState, now: number): boolean {
+    const left = this.#removeLeft(state, now);
     const due = new Map(
       [...this.#retiring].filter(([, { dueAt }]) => dueAt <= now).map(([name, { unreferencedSeq }]) => [name, unreferencedSeq]),
     );
-    if (due.size === 0) return false;
+    if (due.size === 0) return left;
     this.#seq += 1;
     for (const type of ["cluster", "endpoint"] as const) this.tables[type].commit(this.#seq, undefined, [], [], due);
-    for (const name of due.keys()) this.#retiring.delete(name);
+    for (const name of due.keys()) {
+      this.#retiring.delete(name);
+      this.#leaving.forget(name);
+    }
+    return true;
+  }
+
+  #removeLeft(state: DesiredState, now: number): boolean {
+    const set: Resource[] = [];
+    this.#compareEndpoints(state, this.#leaving.dueNames(now), set, now);
+    if (set.length === 0) return false;
+    this.#seq += 1;
+    this.tables.endpoint.commit(this.#seq, undefined, set, [], new Map());
     return true;
   }
 
@@ -132,7 +149,7 @@ export class GatewaySnapshot {
     const touched: string[] = [];
     for (const type of ["listener", "route"] as const) this.#compare(state, type, dirty[type], set[type], removed[type], seq);
     this.#compareClusters(state, dirty.cluster, set.cluster, touched, seq, now);
-    this.#compareEndpoints(state, dirty.endpoint, set.endpoint);
+    this.#compareEndpoints(state, dirty.endpoint, set.endpoint, now);
     const sent = new Set(set.endpoint.map((resource) => resource.name));
     // Envoy warms an added or changed cluster until its endpoints come again, for ever when they don't (facts: envoy-risks §7).
     const again = touched.filter((name) => !sent.has(name) && this.tables.endpoint.get(name));
@@ -193,10 +210,11 @@ export class GatewaySnapshot {
     }
   }
 
-  #compareEndpoints(state: DesiredState, names: Iterable<string>, set: Resource[]): void {
+  #compareEndpoints(state: DesiredState, names: Iterable<string>, set: Resource[], now: number): void {
     for (const name of names) {
       const current = this.tables.endpoint.get(name);
-      const wanted = this.factory.endpoint(state, name, this.gateway, this.#retiring.has(name));
+      const leaving = this.#leaving.compare(state, name, this.transport, now);
+      const wanted = this.factory.endpoint(state, name, this.gateway, this.transport, this.#retiring.has(name), leaving);
       // What is retired keeps its last endpoints until it goes: that is what the grace is for.
       if (wanted !== undefined && wanted !== "kept" && wanted.hash !== current?.hash) set.push(wanted);
     }

@@ -14,8 +14,8 @@ import type { Resource } from "./resource.js";
 import { ResourceFactory, type TranslationFault, type Wanted } from "./resource-factory.js";
 import { type ResourceNames, touchedBy } from "./touched.js";
 
-/** Differences between the transports are constant: what changes for one changes for all. */
-const transport: Transport = "ads";
+/** Differences between the transports are constant, but for hops: this is the one with everything. */
+const transport: Transport = "ads-hop";
 
 /** One resource that would be another one. `before` undefined: it comes; `after` undefined: it goes. */
 export interface PreviewedResource {
@@ -108,7 +108,7 @@ function translate(
 ): ReadonlyMap<string, Wanted> {
   const form: Record<ResourceType, (name: string) => Wanted> = {
     cluster: (name) => factory.cluster(state, name, gateway, transport),
-    endpoint: (name) => factory.endpoint(state, name, gateway, false),
+    endpoint: (name) => factory.endpoint(state, name, gateway, transport, false),
     listener: (name) => factory.listener(state, name, gateway, transport),
     route: (name) => factory.route(state, name, gateway),
   };

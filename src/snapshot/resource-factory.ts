@@ -3,11 +3,13 @@
 
 import type { Cluster } from "../model/cluster.js";
 import type { DesiredState } from "../model/desired-state.js";
+import { closesByHop } from "../model/drain-guarantee.js";
+import { addressKey, type Endpoint } from "../model/endpoint.js";
 import type { HttpListener, Listener } from "../model/listener.js";
 import type { ResourceType } from "../model/resource-type.js";
 import { backendsOf, type HttpRoute, listenersOf, type Route, type TcpRoute, type UdpRoute } from "../model/route.js";
-import type { Transport } from "../translate/config-source.js";
-import { splitClusterName, splitRouteName } from "../translate/names.js";
+import { hasHops, type Transport } from "../translate/config-source.js";
+import { hopOwner, splitClusterName, splitRouteName } from "../translate/names.js";
 import type { Encoded } from "../translate/resources.js";
 import * as resources from "../translate/resources.js";
 import { readyDelayMs as readyDelayOf } from "../translate/resources.js";
@@ -44,13 +46,33 @@ export class ResourceFactory {
         resources.splitClusterResource(split, clusters, transport),
       );
     }
+    const owner = hopOwner(name) ?? name;
+    if (!isNamedDirectly(state, owner, gateway)) return undefined;
+    return this.#cluster(state, name, transport);
+  }
+
+  /** A user's cluster, or the inner one of its hop, whether or not anything names it. */
+  #cluster(state: DesiredState, name: string, transport: Transport): Wanted {
+    const hopped = hoppedCluster(state, name, transport);
+    if (hopped)
+      return this.#make(state, "cluster", `${name}\n${transport}`, () => resources.hopClusterResource(hopped, transport));
     const cluster = state.clusters.get(name);
-    if (!cluster || !isNamedDirectly(state, name, gateway)) return undefined;
+    if (!cluster) return undefined;
     return this.#make(state, "cluster", `${name}\n${transport}`, () => resources.clusterResource(cluster, transport));
   }
 
-  /** `retiring`: nothing names the cluster any more, but it is still served, with its endpoints kept up to date if it still exists. */
-  endpoint(state: DesiredState, name: string, gateway: string, retiring: boolean): Wanted {
+  /**
+   * `retiring`: nothing names the cluster any more, but it is still served, with its endpoints kept up to date if it still exists.
+   * `leaving`: of the inner cluster of a hop, endpoints that stay in it for a grace.
+   */
+  endpoint(
+    state: DesiredState,
+    name: string,
+    gateway: string,
+    transport: Transport,
+    retiring: boolean,
+    leaving: readonly Endpoint[] = [],
+  ): Wanted {
     const split = splitRouteOf(state, name);
     if (split) {
       if (!isReached(state, split, gateway)) return undefined;
@@ -60,9 +82,24 @@ export class ResourceFactory {
       });
       return this.#make(state, "endpoint", name, () => resources.splitEndpointResource(split, backends));
     }
+    if (!(retiring || isNamedDirectly(state, hopOwner(name) ?? name, gateway))) return undefined;
+    return this.#endpoint(state, name, transport, leaving);
+  }
+
+  /** The same of a user's cluster, or of the inner one of its hop, whether or not anything names it. */
+  #endpoint(state: DesiredState, name: string, transport: Transport, leaving: readonly Endpoint[]): Wanted {
+    const hopped = hoppedCluster(state, name, transport);
+    if (hopped) {
+      const keys = leaving.map(addressKey).sort().join(" ");
+      const endpoints = state.endpointsOf(hopped.name);
+      return this.#make(state, "endpoint", `${name}\n${keys}`, () => resources.hopEndpointResource(hopped, endpoints, leaving));
+    }
     const cluster = state.clusters.get(name);
-    if (!cluster || !(retiring || isNamedDirectly(state, name, gateway))) return undefined;
-    return this.#make(state, "endpoint", name, () => resources.endpointResource(cluster, state.endpointsOf(name)));
+    if (!cluster) return undefined;
+    const form = hasHops(transport) && closesByHop(cluster) ? "outer" : "";
+    return this.#make(state, "endpoint", `${name}\n${form}`, () =>
+      resources.endpointResource(cluster, state.endpointsOf(name), transport),
+    );
   }
 
   /** A cluster that exists, whether or not anything names it, with its endpoints. */
@@ -71,10 +108,8 @@ export class ResourceFactory {
     name: string,
     transport: Transport,
   ): { readonly cluster: Resource; readonly endpoint: Resource } | undefined {
-    const cluster = state.clusters.get(name);
-    if (!cluster) return undefined;
-    const made = this.#make(state, "cluster", `${name}\n${transport}`, () => resources.clusterResource(cluster, transport));
-    const endpoint = this.#make(state, "endpoint", name, () => resources.endpointResource(cluster, state.endpointsOf(name)));
+    const made = this.#cluster(state, name, transport);
+    const endpoint = this.#endpoint(state, name, transport, []);
     return made && endpoint && made !== "kept" && endpoint !== "kept" ? { cluster: made, endpoint } : undefined;
   }
 
@@ -125,10 +160,18 @@ export class ResourceFactory {
 /** How long after its endpoints' ack a cluster may still be warming, ms; for a split cluster, that of its first backend. */
 export function readyDelayMs(state: DesiredState, name: string): number {
   const split = splitRouteOf(state, name);
+  if (hopOwner(name) !== undefined) return resources.hopReadyDelayMs;
   const clusters: readonly (Cluster | undefined)[] = split
     ? backendsOf(split).map((backend) => state.clusters.get(backend.cluster))
     : [state.clusters.get(name)];
   return Math.max(0, ...clusters.map((cluster) => (cluster ? readyDelayOf(cluster) : 0)));
+}
+
+/** The user's cluster of whose hop the name is the inner one, where the Envoy has hops. */
+export function hoppedCluster(state: DesiredState, name: string, transport: Transport): Cluster | undefined {
+  const owner = hasHops(transport) ? hopOwner(name) : undefined;
+  const cluster = owner === undefined ? undefined : state.clusters.get(owner);
+  return cluster && closesByHop(cluster) ? cluster : undefined;
 }
 
 function routesOf(state: DesiredState, listener: Listener): Route[] {

@@ -3,10 +3,15 @@
 import { createHash } from "node:crypto";
 import type { Revision } from "../model/revision.js";
 import type { HttpRoute } from "../model/route.js";
+import { hopClusterName, hopOwner } from "../translate/names.js";
 import type { Encoded } from "../translate/resources.js";
 
 /** Position in the history of one gateway's snapshot in this process; grows by one with each publication. Means nothing elsewhere. */
 export type Seq = number;
+
+/** Beside a cluster with a hop, the inner one; and back: the cluster of an inner one, undefined for others (translate/hop.ts). */
+export const innerOf = hopClusterName;
+export const outerOf = hopOwner;
 
 export interface Resource {
   readonly name: string;

@@ -122,11 +122,15 @@ export class Snapshots {
     return this.#state && preview(this.#state, changes);
   }
 
-  /** Lets go of retired clusters whose grace is over. Returns when to call again, ms, or undefined. */
+  /** Lets go of retired clusters, and of endpoints of hops, whose grace is over. Returns when to call again, ms, or undefined. */
   removeRetired(): number | undefined {
     const now = this.options.now();
+    const state = this.#state;
+    this.#factory.begin();
     const changed = new Set(
-      [...this.#snapshots.values()].flatMap(({ snapshot }) => (snapshot.removeRetired(now) ? snapshot : [])),
+      [...this.#snapshots.values()].flatMap(({ snapshot }) =>
+        state && this.#within(state, snapshot, () => snapshot.removeRetired(state, now)) ? snapshot : [],
+      ),
     );
     if (changed.size > 0) this.#announce(changed);
     const next = [...this.#snapshots.values()].flatMap(({ snapshot }) => snapshot.nextRemovalAt() ?? []);

@@ -6,7 +6,7 @@ import type { DesiredState } from "../model/desired-state.js";
 import type { ResourceType } from "../model/resource-type.js";
 import type { Change } from "../model/revision.js";
 import { clustersOf, listenersOf, type Route } from "../model/route.js";
-import { splitClusterName } from "../translate/names.js";
+import { hopClusterName, splitClusterName } from "../translate/names.js";
 
 /** type → names. */
 export type ResourceNames = Record<ResourceType, Set<string>>;
@@ -40,16 +40,24 @@ export function touchedBy(state: DesiredState, changes: readonly Change[], gatew
 }
 
 function touchCluster(state: DesiredState, names: ResourceNames, name: string): void {
-  names.cluster.add(name);
-  names.endpoint.add(name);
+  addCluster(names, name);
   for (const routeName of state.routesOfCluster(name)) {
     const route = state.routes.get(routeName);
     if (route && route.protocol !== "http") touchRoute(names, route);
   }
 }
 
+/** With the inner cluster that its hop would have. */
+function addCluster(names: ResourceNames, cluster: string): void {
+  for (const name of [cluster, hopClusterName(cluster)]) {
+    names.cluster.add(name);
+    names.endpoint.add(name);
+  }
+}
+
 function touchEndpoints(state: DesiredState, names: ResourceNames, cluster: string): void {
   names.endpoint.add(cluster);
+  names.endpoint.add(hopClusterName(cluster));
   for (const routeName of state.routesOfCluster(cluster)) {
     const route = state.routes.get(routeName);
     if (route && route.protocol !== "http") names.endpoint.add(splitClusterName(route));
@@ -88,10 +96,7 @@ function touchRoute(names: ResourceNames, route: Route): void {
     names.route.add(listener);
     if (route.protocol !== "http") names.listener.add(listener);
   }
-  for (const cluster of clustersOf(route)) {
-    names.cluster.add(cluster);
-    names.endpoint.add(cluster);
-  }
+  for (const cluster of clustersOf(route)) addCluster(names, cluster);
   if (route.protocol === "http") return;
   names.cluster.add(splitClusterName(route));
   names.endpoint.add(splitClusterName(route));

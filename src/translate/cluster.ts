@@ -1,12 +1,13 @@
 // Cluster → envoy.config.cluster.v3.Cluster. Pure. Called by resources.ts. Everything here is CDS: a change of it orphans the
 // cluster's open connections (DESIGN §6), so what may change often is in endpoint.ts.
 import type { CircuitBreakers, Cluster, LoadBalancing, OutlierDetection } from "../model/cluster.js";
-import { hasKillSwitch, keepsSessions } from "../model/drain-guarantee.js";
+import { closesByHop, hasKillSwitch, keepsSessions } from "../model/drain-guarantee.js";
 import { any } from "../proto/encode.js";
 import type { CircuitBreakersProto, ClusterProto, OutlierDetectionProto } from "../proto/messages.js";
-import { type Transport, toConfigSource } from "./config-source.js";
+import { hasHops, type Transport, toConfigSource } from "./config-source.js";
 import { toDuration } from "./duration.js";
 import { toHealthChecks } from "./health-check.js";
+import { outerForm } from "./hop.js";
 import { killSwitch } from "./kill-switch.js";
 import { toLbPolicy } from "./load-balancing.js";
 
@@ -19,11 +20,9 @@ export interface ClusterForm {
 }
 
 export function toCluster(cluster: Cluster, transport: Transport): ClusterProto {
-  return toClusterForm(
-    cluster,
-    { name: cluster.name, loadBalancing: cluster.loadBalancing, isSplitByLocality: false },
-    transport,
-  );
+  const form = { name: cluster.name, loadBalancing: cluster.loadBalancing, isSplitByLocality: false };
+  const proto = toClusterForm(cluster, form, transport);
+  return hasHops(transport) && closesByHop(cluster) ? { ...proto, ...outerForm(cluster) } : proto;
 }
 
 export function toClusterForm(cluster: Cluster, form: ClusterForm, transport: Transport): ClusterProto {

@@ -3,11 +3,18 @@ import type { ConfigSourceProto } from "../proto/messages.js";
 import { toDuration } from "./duration.js";
 import { controlPlaneCluster } from "./names.js";
 
-/** How the node that reads the resource is connected: ADS (delta or not), or one stream per type. */
-export type Transport = "ads" | "delta" | "sotw";
+/**
+ * How the node that reads the resource is connected: ADS (delta or not), or one stream per type. `ads-hop`: ADS, and its bootstrap has
+ * the listener for hops (hop.ts); on the separate services no order holds, so there are none.
+ */
+export type Transport = "ads" | "ads-hop" | "delta" | "sotw";
+
+export function hasHops(transport: Transport): boolean {
+  return transport === "ads-hop";
+}
 
 export function toConfigSource(transport: Transport): ConfigSourceProto {
-  return transport === "ads" ? { ads: {}, ...always } : { ...toApiConfigSource(transport), ...always };
+  return transport === "ads" || transport === "ads-hop" ? { ads: {}, ...always } : { ...toApiConfigSource(transport), ...always };
 }
 
 const always = {

@@ -1,22 +1,25 @@
 // Endpoints → envoy.config.endpoint.v3.ClusterLoadAssignment. Pure. Called by resources.ts.
 // EDS is where everything belongs that changes while connections are open: addresses, weights, draining, the split of L4 routes.
 import type { Cluster } from "../model/cluster.js";
-import { hasKillSwitch, keepsSessions } from "../model/drain-guarantee.js";
+import { closesByHop, hasKillSwitch, keepsSessions } from "../model/drain-guarantee.js";
 import { type Endpoint, takesNew } from "../model/endpoint.js";
 import type { Backend, TcpRoute, UdpRoute } from "../model/route.js";
 import type { ClusterLoadAssignmentProto, LbEndpointProto, LocalityLbEndpointsProto } from "../proto/messages.js";
+import { hasHops, type Transport } from "./config-source.js";
 import { checkPort } from "./health-check.js";
+import { outerEndpoint } from "./hop.js";
 import { turned } from "./kill-switch.js";
 import { splitClusterName } from "./names.js";
 
 /** Localities are real ones; each weighs what its enabled endpoints weigh, which only gRPC clients look at. */
-export function toAssignment(cluster: Cluster, endpoints: readonly Endpoint[]): ClusterLoadAssignmentProto {
+export function toAssignment(cluster: Cluster, endpoints: readonly Endpoint[], transport: Transport): ClusterLoadAssignmentProto {
+  const isOuter = hasHops(transport) && closesByHop(cluster);
   const localities = groupBy(endpoints, (endpoint) => JSON.stringify([endpoint.priority, endpoint.region, endpoint.zone]));
   return {
     cluster_name: cluster.name,
     endpoints: localities.map((members) => ({
       locality: { region: members[0].region, zone: members[0].zone },
-      lb_endpoints: toLbEndpoints(cluster, members),
+      lb_endpoints: toLbEndpoints(cluster, members, isOuter),
       load_balancing_weight: { value: enabledWeight(members) },
       priority: members[0].priority,
     })),
@@ -47,25 +50,32 @@ export function toSplitAssignment(route: TcpRoute | UdpRoute, backends: readonly
 function toSplitLocalities({ backend, cluster, endpoints }: SplitBackend): LocalityLbEndpointsProto[] {
   return groupBy(endpoints, (endpoint) => JSON.stringify([endpoint.priority])).map((members) => ({
     locality: { sub_zone: backend.cluster },
-    lb_endpoints: toLbEndpoints(cluster, members),
+    lb_endpoints: toLbEndpoints(cluster, members, false),
     // Envoy refuses a weight of 0; a locality without one gets nothing, and its open connections go on.
     ...(backend.weight > 0 ? { load_balancing_weight: { value: backend.weight } } : {}),
     priority: members[0].priority,
   }));
 }
 
-function toLbEndpoints(cluster: Cluster, endpoints: readonly Endpoint[]): LbEndpointProto[] {
+/** `isOuter`: reached by way of the cluster's hop (hop.ts). */
+function toLbEndpoints(cluster: Cluster, endpoints: readonly Endpoint[], isOuter: boolean): LbEndpointProto[] {
   const port = checkPort(cluster);
   const canClose = hasKillSwitch(cluster);
   return endpoints.map((endpoint) => ({
-    endpoint: {
-      address: { socket_address: { address: endpoint.address, port_value: endpoint.port } },
-      ...(port === undefined ? {} : { health_check_config: { port_value: port } }),
-    },
+    ...(isOuter ? outerEndpoint(endpoint, port) : directEndpoint(endpoint, port)),
     ...toHealthStatus(cluster, endpoint),
     ...(canClose && endpoint.drain?.phase === "closing" ? turned : {}),
     load_balancing_weight: { value: endpoint.weight },
   }));
+}
+
+function directEndpoint(endpoint: Endpoint, port: number | undefined): LbEndpointProto {
+  return {
+    endpoint: {
+      address: { socket_address: { address: endpoint.address, port_value: endpoint.port } },
+      ...(port === undefined ? {} : { health_check_config: { port_value: port } }),
+    },
+  };
 }
 
 /** UNHEALTHY sends away the sessions that DRAINING lets stay; requests under way go on with either. */

@@ -4,6 +4,22 @@ import type { TcpRoute, UdpRoute } from "../model/route.js";
 /** The static cluster of the bootstrap through which an Envoy reaches the control plane. */
 export const controlPlaneCluster = "chancery";
 
+/** The internal listener of the bootstrap through which connections to the endpoints of a cluster with a hop go on (hop.ts). */
+export const hopListener = "chancery/hop";
+
+/** Where the outer cluster's metadata names the inner one, for that listener. */
+export const hopMetadata = "chancery.hop";
+
+/** The inner cluster of a cluster with a hop: `hop/<cluster>`. */
+export function hopClusterName(cluster: string): string {
+  return `hop/${cluster}`;
+}
+
+/** The user's cluster whose inner one it is; undefined for all others. */
+export function hopOwner(clusterName: string): string | undefined {
+  return clusterName.startsWith("hop/") ? clusterName.slice("hop/".length) : undefined;
+}
+
 /** The cluster that a TCP or UDP route has for itself: `tcp/<route>` or `udp/<route>`. */
 export function splitClusterName(route: TcpRoute | UdpRoute): string {
   return `${route.protocol}/${route.name}`;

@@ -1,6 +1,7 @@
 // The table of contents of translation: one function per xDS resource, model in, encoded bytes out. Pure. Called by snapshot/.
 // Same state in, same bytes out, whatever the order in which rows came; each call encodes anew, and the caller keeps the bytes.
 import type { Cluster } from "../model/cluster.js";
+import { hopCheck } from "../model/drain-guarantee.js";
 import type { Endpoint } from "../model/endpoint.js";
 import type { HttpListener, Listener } from "../model/listener.js";
 import { clustersOf, type HttpRoute, type Route, type TcpRoute, type UdpRoute } from "../model/route.js";
@@ -8,8 +9,9 @@ import { encode } from "../proto/encode.js";
 import { toCluster } from "./cluster.js";
 import type { Transport } from "./config-source.js";
 import { type SplitBackend, toAssignment, toSplitAssignment } from "./endpoint.js";
+import { toHopAssignment, toHopCluster } from "./hop.js";
 import { toListener } from "./listener.js";
-import { splitClusterName } from "./names.js";
+import { hopClusterName, splitClusterName } from "./names.js";
 import { encodeRouteConfiguration } from "./route-configuration.js";
 import { toSplitCluster } from "./split-cluster.js";
 
@@ -31,6 +33,23 @@ export function clusterResource(cluster: Cluster, transport: Transport): Encoded
   return { name: cluster.name, bytes: encode("envoy.config.cluster.v3.Cluster", toCluster(cluster, transport)), clusters: [] };
 }
 
+/** The inner cluster of one that closes by a hop. */
+export function hopClusterResource(cluster: Cluster, transport: Transport): Encoded {
+  const proto = toHopCluster(cluster, transport);
+  return { name: hopClusterName(cluster.name), bytes: encode("envoy.config.cluster.v3.Cluster", proto), clusters: [] };
+}
+
+/** What that holds: `leaving` are endpoints that have just gone. */
+export function hopEndpointResource(
+  cluster: Cluster,
+  endpoints: readonly Endpoint[],
+  leaving: readonly Endpoint[] = [],
+): Encoded {
+  const proto = toHopAssignment(cluster, endpoints, leaving);
+  const name = hopClusterName(cluster.name);
+  return { name, bytes: encode("envoy.config.endpoint.v3.ClusterLoadAssignment", proto), clusters: [] };
+}
+
 /** `clusters` are those of the route's backends, in the order stored; at least one. */
 export function splitClusterResource(route: TcpRoute | UdpRoute, clusters: readonly Cluster[], transport: Transport): Encoded {
   const proto = toSplitCluster(route, clusters, transport);
@@ -38,8 +57,8 @@ export function splitClusterResource(route: TcpRoute | UdpRoute, clusters: reado
 }
 
 /** The cluster's checks say to which port they go, and Envoy reads that from the endpoints. */
-export function endpointResource(cluster: Cluster, endpoints: readonly Endpoint[]): Encoded {
-  const proto = toAssignment(cluster, endpoints);
+export function endpointResource(cluster: Cluster, endpoints: readonly Endpoint[], transport: Transport): Encoded {
+  const proto = toAssignment(cluster, endpoints, transport);
   return { name: cluster.name, bytes: encode("envoy.config.endpoint.v3.ClusterLoadAssignment", proto), clusters: [] };
 }
 
@@ -76,6 +95,9 @@ export function readyDelayMs(cluster: Cluster): number {
   if (cluster.healthChecks.length === 0) return 0;
   return Math.max(...cluster.healthChecks.map((check) => check.timeoutMs + check.initialJitterMs)) + 100;
 }
+
+/** The same of the inner cluster of a hop. */
+export const hopReadyDelayMs = hopCheck.timeoutMs + 100;
 
 /** What the listener itself names because of one route: nothing for HTTP, whose clusters are in the RouteConfiguration. */
 function clustersInListener(listener: Listener, route: Route): readonly string[] {

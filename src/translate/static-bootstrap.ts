@@ -1,7 +1,7 @@
 // Resources as one bootstrap that needs no control plane, so that `envoy --mode validate` can be asked about them: assignments are
 // put into their clusters, RouteConfigurations into their listeners, and what is named and not given gets a placeholder. Pure.
 // Bytes are spliced, not encoded again: a RouteConfiguration of 10,000 routes is never decoded. Called by plan/rendering.ts.
-import { decode, encode } from "../proto/encode.js";
+import { any, decode, encode } from "../proto/encode.js";
 import type { ClusterProto, ListenerProto } from "../proto/messages.js";
 import { bytesField, piecesField } from "../proto/wire.js";
 import type { Encoded } from "./resources.js";
@@ -39,8 +39,18 @@ export function toStaticBootstrap(clusters: readonly StaticCluster[], listeners:
     ...clusters.flatMap((one) => bytesField(fields.staticClusters, staticCluster(one))),
     ...[...named].filter((name) => !given.has(name)).flatMap((name) => bytesField(fields.staticClusters, placeholder(name))),
   ];
-  return Buffer.concat(piecesField(fields.bootstrapStaticResources, resources));
+  return Buffer.concat([...piecesField(fields.bootstrapStaticResources, resources), internalListeners]);
 }
+
+/** Without it Envoy knows no internal addresses, which endpoints of clusters with a hop have. */
+const internalListeners = encode("envoy.config.bootstrap.v3.Bootstrap", {
+  bootstrap_extensions: [
+    {
+      name: "envoy.bootstrap.internal_listener",
+      typed_config: any("envoy.extensions.bootstrap.internal_listener.v3.InternalListener", {}),
+    },
+  ],
+});
 
 /** A cluster that only has to be there: Envoy refuses a RouteConfiguration which names one that is not. */
 function placeholder(name: string): Buffer {

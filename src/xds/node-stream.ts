@@ -5,7 +5,7 @@ import type { NodeIdentity, ResourceException, StreamKind } from "../model/node.
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
 import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
-import { hashOfVersion, type Resource, revisionOfVersion } from "../snapshot/resource.js";
+import { hashOfVersion, innerOf, type Resource, revisionOfVersion } from "../snapshot/resource.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { NodeReport } from "../status/node-report.js";
 import { pushOrder } from "./push-order.js";
@@ -236,8 +236,10 @@ export class NodeStream implements StreamView, NodeReport {
     return this.isAllReady() ? [] : clusters.filter((name) => !this.#readiness.isReady(name, this.#now));
   }
   isRefused(cluster: string): boolean {
-    const exception = this.types.cluster.exceptions.get(cluster);
-    return exception?.state === "refused" && exception.has === undefined;
+    return [cluster, innerOf(cluster)].some((name) => {
+      const exception = this.types.cluster.exceptions.get(name);
+      return exception?.state === "refused" && exception.has === undefined;
+    });
   }
   removableAt(cluster: string, now: number): number {
     return this.#isOrdered ? this.#readiness.removableAt(cluster, now) : now;

@@ -1,6 +1,6 @@
 // Which clusters this Envoy can send traffic to, and from when on a removed one may go: the two halves of make before break.
 // In: what was sent and acked. Out: yes or no for decision.ts.
-import type { Resource, Seq } from "../snapshot/resource.js";
+import { innerOf, outerOf, type Resource, type Seq } from "../snapshot/resource.js";
 import { formOf, type Known, knownBefore } from "./sent.js";
 import type { TypeStream } from "./type-stream.js";
 
@@ -24,6 +24,12 @@ export class ClusterReadiness {
    * (risks §4: acks of clusters are withheld while any of them warms); and not refused.
    */
   isReady(name: string, now: number): boolean {
+    // One with a hop is no more ready than its inner cluster, where its connections go on to.
+    const inner = innerOf(name);
+    return this.#isReadyItself(name, now) && (!this.clusters.table.get(inner) || this.#isReadyItself(inner, now));
+  }
+
+  #isReadyItself(name: string, now: number): boolean {
     const exception = this.clusters.exceptions.get(name);
     // One that is gone from the table is in the Envoy until it was told so.
     const has = exception ? exception.has : this.clusters.table.at(name, this.clusters.sent);
@@ -100,6 +106,7 @@ export class ClusterReadiness {
   }
 }
 
+/** What names a cluster names the inner one of its hop, too. */
 function mayName(has: Known, cluster: string): boolean {
-  return has === "unknown" || (formOf(has)?.clusters.includes(cluster) ?? false);
+  return has === "unknown" || (formOf(has)?.clusters.includes(outerOf(cluster) ?? cluster) ?? false);
 }

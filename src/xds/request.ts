@@ -3,6 +3,7 @@
 // repeats all names (31 KB at 1,000 clusters) and is nearly always the list that the stream has named before.
 import protobuf from "protobufjs";
 import type { NodeIdentity } from "../model/node.js";
+import { decode } from "../proto/encode.js";
 
 /** A list of names as it came. */
 export interface RawNames {
@@ -15,6 +16,8 @@ export interface RawNames {
 export interface RequestNode extends NodeIdentity {
   /** The whole node. */
   readonly bytes: number;
+  /** Its bootstrap has the listener for hops (`metadata.chancery.hop`, cli/bootstrap.ts). */
+  readonly hasHop: boolean;
   /** Its `metadata` alone. */
   readonly metadataBytes: number;
 }
@@ -211,6 +214,7 @@ export function readNode(reader: protobuf.Reader, length: number): RequestNode {
   const end = reader.pos + length;
   let [id, gateway, region, zone, envoyVersion] = ["", "", "", "", ""];
   let metadataBytes = 0;
+  let hasHop = false;
   while (reader.pos < end) {
     const tag = reader.uint32();
     switch (tag >>> 3) {
@@ -222,6 +226,7 @@ export function readNode(reader: protobuf.Reader, length: number): RequestNode {
         break;
       case 3: {
         const size = reader.uint32();
+        hasHop ||= readHasHop(reader.buf.subarray(reader.pos, reader.pos + size));
         reader.skip(size);
         metadataBytes += size; // A message field may come in pieces.
         break;
@@ -239,7 +244,17 @@ export function readNode(reader: protobuf.Reader, length: number): RequestNode {
         reader.skipType(tag & 7);
     }
   }
-  return { id, gateway, region, zone, envoyVersion, bytes: length, metadataBytes };
+  return { id, gateway, region, zone, envoyVersion, bytes: length, hasHop, metadataBytes };
+}
+
+/** Metadata is a few words; what is longer than that is not of our making. */
+const maxMetadataRead = 65_536;
+
+/** `chancery.hop` of a google.protobuf.Struct. */
+function readHasHop(metadata: Uint8Array): boolean {
+  if (metadata.length > maxMetadataRead) return false;
+  const own = decode("google.protobuf.Struct", metadata).fields?.["chancery"]?.structValue;
+  return own?.fields?.["hop"]?.boolValue === true;
 }
 
 function readLocality(reader: protobuf.Reader, length: number): [string, string] {

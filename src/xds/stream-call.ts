@@ -147,7 +147,8 @@ export class StreamCall implements FrameSink {
 
   #open(node: RequestNode): void {
     const { context } = this;
-    const transport = this.kind === "ads-delta" || this.kind === "ads-sotw" ? "ads" : this.kind;
+    const isAds = this.kind === "ads-delta" || this.kind === "ads-sotw";
+    const transport = isAds ? (node.hasHop ? "ads-hop" : "ads") : this.kind;
     this.#snapshot = context.snapshots.acquire(node.gateway, transport, node.id);
     this.#stream = new NodeStream({
       node,

@@ -4,15 +4,18 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stringify } from "yaml";
 import { DesiredState, type StateRows } from "../../src/model/desired-state.js";
+import { closesByHop } from "../../src/model/drain-guarantee.js";
 import type { HttpListener } from "../../src/model/listener.js";
 import { backendsOf, type HttpRoute, type Route } from "../../src/model/route.js";
 import type { TypeName } from "../../src/proto/root.js";
-import type { Transport } from "../../src/translate/config-source.js";
-import { splitRouteName } from "../../src/translate/names.js";
+import { hasHops, type Transport } from "../../src/translate/config-source.js";
+import { hopClusterName, hopOwner, splitRouteName } from "../../src/translate/names.js";
 import {
   clusterResource,
   type Encoded,
   endpointResource,
+  hopClusterResource,
+  hopEndpointResource,
   listenerResource,
   routeResource,
   splitClusterResource,
@@ -42,6 +45,9 @@ export const messageOf = {
 
 export type Translated = Record<keyof typeof messageOf, Encoded[]>;
 
+/** What the Envoys of a case can: hops are in one of their own, so that the others show what every Envoy gets. */
+export const transportOf = (name: string): Transport => (name === "draining-hop" ? "ads-hop" : "ads");
+
 /** Everything that the listeners reach, each list sorted by name. */
 export function translate(rows: StateRows, transport: Transport = "ads"): Translated {
   const state = DesiredState.from(rows);
@@ -58,7 +64,10 @@ export function translate(rows: StateRows, transport: Transport = "ads"): Transl
         routesOf(listener.name).filter((route): route is HttpRoute => route.protocol === "http"),
       ),
     );
-  const reached = [...new Set([...listeners, ...routes].flatMap((resource) => resource.clusters))];
+  const reached = [...new Set([...listeners, ...routes].flatMap((resource) => resource.clusters))].flatMap((name) => {
+    const cluster = state.clusters.get(name);
+    return cluster && hasHops(transport) && closesByHop(cluster) ? [name, hopClusterName(name)] : name;
+  });
   const made = reached.map((name) => clusterOf(state, name, transport));
   return {
     clusters: made.map(({ cluster }) => cluster).sort(byName),
@@ -69,11 +78,17 @@ export function translate(rows: StateRows, transport: Transport = "ads"): Transl
 }
 
 function clusterOf(state: DesiredState, name: string, transport: Transport): { cluster: Encoded; endpoint: Encoded } {
+  const owner = state.clusters.get(hopOwner(name) ?? "");
+  if (owner)
+    return { cluster: hopClusterResource(owner, transport), endpoint: hopEndpointResource(owner, state.endpointsOf(owner.name)) };
   const route = state.routes.get(splitRouteName(name) ?? "");
   const found = (cluster: string) => state.clusters.get(cluster) ?? raise(`no cluster ${cluster}`);
   if (!route || route.protocol === "http") {
     const cluster = found(name);
-    return { cluster: clusterResource(cluster, transport), endpoint: endpointResource(cluster, state.endpointsOf(name)) };
+    return {
+      cluster: clusterResource(cluster, transport),
+      endpoint: endpointResource(cluster, state.endpointsOf(name), transport),
+    };
   }
   const backends = backendsOf(route).map((backend) => ({
     backend,

@@ -3,11 +3,11 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { goldenCases, goldenFiles, goldenFolder, stateOf, translate } from "./case.js";
+import { goldenCases, goldenFiles, goldenFolder, stateOf, translate, transportOf } from "./case.js";
 
 test.each(goldenCases)("translation of the case %s is as recorded", (name) => {
   const folder = join(goldenFolder, name);
-  const files = goldenFiles(translate(stateOf(name)));
+  const files = goldenFiles(translate(stateOf(name), transportOf(name)));
   const recorded = readdirSync(folder).filter((file) => file.endsWith(".yaml") && file !== "state.yaml");
   if (process.env["UPDATE_GOLDEN"]) {
     for (const file of recorded) if (!files.has(file)) rmSync(join(folder, file));

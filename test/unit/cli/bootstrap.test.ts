@@ -61,7 +61,7 @@ test("the node says what this bootstrap can, and where it is only when that is k
   expect(toBootstrap(options).node).toEqual({
     id: "edge-1",
     cluster: "edge",
-    metadata: { chancery: { internal_listener: true } },
+    metadata: { chancery: { internal_listener: true, hop: true } },
   });
   expect(toBootstrap({ ...options, zone: "a" }).node).toMatchObject({ locality: { zone: "a" } });
 });

@@ -77,6 +77,14 @@ describe("HTTP", () => {
     expect(kindOf([tcpRoute("r", ["shop"])], asking)).toBe("left-open");
   });
 
+  test("that asks, and has a check, closes what has no bound by a hop; what is bounded stays so", () => {
+    const asking = cluster("shop", { drain: close, healthChecks: [tcpCheck()] });
+    expect(guaranteeOf(asking, [to("shop", { timeoutMs: 0 })])).toMatchObject({ kind: "hop", closesWithinMs: 6_000 });
+    expect(guaranteeOf(asking, [to("shop", { timeoutMs: 60_000 })])).toMatchObject({ kind: "hop" });
+    expect(guaranteeOf(asking, [to("shop", { timeoutMs: 2_000 })])).toMatchObject({ kind: "bounded-by-timeout" });
+    expect(guaranteeOf({ ...asking, healthChecks: [] }, [to("shop", { timeoutMs: 0 })])).toMatchObject({ kind: "left-open" });
+  });
+
   test("is left open without a route, as an earlier one may have had no bound; and routes of other clusters don't count", () => {
     expect(kindOf([])).toBe("left-open");
     expect(kindOf([to("other", { timeoutMs: 1 })])).toBe("left-open");

@@ -35,6 +35,8 @@ test("a cluster is in its own resources and in those of the L4 routes that name 
   expect(resourcesOfCluster("a", [tcp, http])).toEqual([
     { type: "cluster", name: "a" },
     { type: "endpoint", name: "a" },
+    { type: "cluster", name: "hop/a" },
+    { type: "endpoint", name: "hop/a" },
     { type: "cluster", name: "tcp/raw" },
     { type: "endpoint", name: "tcp/raw" },
   ]);
@@ -62,4 +64,9 @@ test("a resource is made of the object that a person would look at", () => {
     { kind: "route", name: "a" },
     { kind: "route", name: "b" },
   ]);
+});
+
+test("the inner cluster of a hop is its user's cluster", () => {
+  for (const type of ["cluster", "endpoint"] as const)
+    expect(objectsOfResource(type, "hop/a", undefined)).toEqual([{ kind: "cluster", name: "a" }]);
 });

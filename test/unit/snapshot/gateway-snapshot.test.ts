@@ -129,8 +129,8 @@ describe("a cluster that nothing names any more", () => {
   test("stays for its grace with its endpoints, and then goes with them", () => {
     expect(names(edge)).toMatchObject({ cluster: "shop,tcp/to-raw", endpoint: "shop,tcp/to-raw", route: "web" });
     expect(edge.nextRemovalAt()).toBe(100 + graceMs);
-    expect(edge.removeRetired(99 + graceMs)).toBe(false);
-    expect(edge.removeRetired(100 + graceMs)).toBe(true);
+    expect(edge.removeRetired(state, 99 + graceMs)).toBe(false);
+    expect(edge.removeRetired(state, 100 + graceMs)).toBe(true);
     expect(names(edge)).toMatchObject({ cluster: "tcp/to-raw", endpoint: "tcp/to-raw" });
     expect([edge.tables.cluster.unreferencedSeq("shop"), edge.tables.cluster.removedSeq, edge.nextRemovalAt()]).toEqual([
       2,
@@ -149,7 +149,7 @@ describe("a cluster that nothing names any more", () => {
   test("that is named again stays", () => {
     change(500, routeChange(httpRoute("to-shop", ["shop"])));
     expect(edge.nextRemovalAt()).toBeUndefined();
-    expect(edge.removeRetired(10_000)).toBe(false);
+    expect(edge.removeRetired(state, 10_000)).toBe(false);
     expect(names(edge)).toMatchObject({ cluster: "shop,tcp/to-raw" });
   });
 
@@ -161,7 +161,7 @@ describe("a cluster that nothing names any more", () => {
       { kind: "cluster", name: "shop", before: cluster("shop"), after: undefined },
     );
     expect(edge.tables.endpoint.get("shop")).toBe(before);
-    edge.removeRetired(100 + graceMs);
+    edge.removeRetired(state, 100 + graceMs);
     expect(names(edge)).toMatchObject({ cluster: "tcp/to-raw", endpoint: "tcp/to-raw" });
   });
 });
@@ -191,7 +191,7 @@ describe("a rebuild, on another history", () => {
     expect(edge.tables.listener.changedSince(1)).toEqual(["tcp-in"]);
     expect(edge.tables.route.changedSince(1)).toEqual([]);
     expect(names(edge)).toEqual({ cluster: "shop,tcp/to-raw", endpoint: "shop,tcp/to-raw", listener: "web", route: "web" });
-    edge.removeRetired(graceMs);
+    edge.removeRetired(state, graceMs);
     expect(names(edge)).toMatchObject({ cluster: "shop" });
   });
 });
@@ -201,6 +201,6 @@ test("an Envoy's clusters are taken in for a grace as far as they exist, with th
   expect(edge.adopt(state, ["spare", "inner", "shop", "no-such"], 50)).toBe(true);
   expect(names(edge)).toMatchObject({ cluster: "inner,shop,spare,tcp/to-raw", endpoint: "inner,shop,spare,tcp/to-raw" });
   expect(edge.adopt(state, ["spare"], 60)).toBe(false);
-  edge.removeRetired(50 + graceMs);
+  edge.removeRetired(state, 50 + graceMs);
   expect(names(edge)).toMatchObject({ cluster: "shop,tcp/to-raw" });
 });

@@ -181,7 +181,7 @@ describe.each([{ delta: true }, { delta: false }])("a mutant is caught, delta $d
     const apply = GatewaySnapshot.prototype.apply;
     vi.spyOn(GatewaySnapshot.prototype, "apply").mockImplementation(function (this: GatewaySnapshot, state, changes, now) {
       const isChanged = apply.call(this, state, changes, now);
-      return this.removeRetired(now + times.removalGraceMs * 10) || isChanged;
+      return this.removeRetired(state, now + times.removalGraceMs * 10) || isChanged;
     });
     expect(failureOf(delta)).toMatch(/ names /);
   });

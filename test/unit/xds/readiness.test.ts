@@ -1,0 +1,39 @@
+// A cluster with a hop is as ready as its inner cluster, and keeps that as long as itself. Mutants caught: readiness that looks at the
+// outer cluster alone; what names the outer cluster lets the inner one go.
+import { expect, test } from "vitest";
+import { toResource } from "../../../src/snapshot/resource.js";
+import { ResourceTable } from "../../../src/snapshot/resource-table.js";
+import { ClusterReadiness } from "../../../src/xds/readiness.js";
+import type { TypeStream } from "../../../src/xds/type-stream.js";
+
+const resource = (name: string, clusters: readonly string[] = []) => toResource({ name, bytes: Buffer.from(name), clusters }, 1);
+
+/** As much of a stream as readiness looks at. */
+function streamOf(type: "cluster" | "route", more: Partial<Record<keyof TypeStream, unknown>>): TypeStream {
+  const table = new ResourceTable(type);
+  const common = { type, table, exceptions: new Map(), sent: 1, acked: 1, subscription: { isAsked: true }, pending: () => [] };
+  return { ...common, ...more } as unknown as TypeStream;
+}
+
+test("not before its inner cluster is confirmed", () => {
+  const unconfirmed = new Set(["hop/x"]);
+  const inFlight = {
+    isUnconfirmed: (name: string) => unconfirmed.has(name),
+    hasUnconfirmed: true,
+    isLeaving: () => false,
+    isAmbiguous: () => false,
+  };
+  const clusters = streamOf("cluster", { inFlight });
+  clusters.table.commit(1, 1, [resource("x"), resource("hop/x"), resource("y")], [], new Map());
+  const readiness = new ClusterReadiness(clusters, [], 1_000);
+  expect([readiness.isReady("x", 0), readiness.isReady("y", 0)]).toEqual([false, true]);
+  readiness.endpointsAcked(["hop/x"], () => 100, 0);
+  expect([readiness.isReady("x", 99), readiness.isReady("x", 100)]).toEqual([false, true]);
+});
+
+test("the inner cluster stays while something names the outer one", () => {
+  const exceptions = new Map([["web", { state: "held", has: resource("web", ["x"]), at: 0 }]]);
+  const routes = streamOf("route", { exceptions });
+  const readiness = new ClusterReadiness(streamOf("cluster", {}), [routes], 1_000);
+  expect([readiness.removableAt("hop/x", 5), readiness.removableAt("hop/y", 5)]).toEqual([Number.POSITIVE_INFINITY, 5]);
+});
