@@ -85,9 +85,7 @@ function touchChangedRoute(names: ResourceNames, before: Route | undefined, afte
   for (const listener of listenersOf(after)) names.route.add(listener);
   const [had, has] = [new Set(clustersOf(before)), new Set(clustersOf(after))];
   for (const cluster of [...had, ...has]) {
-    if (had.has(cluster) && has.has(cluster)) continue;
-    names.cluster.add(cluster);
-    names.endpoint.add(cluster);
+    if (!(had.has(cluster) && has.has(cluster))) addCluster(names, cluster);
   }
 }
 

@@ -111,6 +111,30 @@ describe("at the deadline what is open on the endpoint is closed, and nothing el
   });
 });
 
+test("a drain counts what is open through the hop, closes it at its deadline, and then it is safe to stop", async () => {
+  // Reports name hop endpoints by `endpoint_id`; the inner cluster has the same work once more. Mutant: reports that don't know hops.
+  const [one, two] = await Promise.all([startHttpBackend("whole-1"), startHttpBackend("whole-2")]);
+  const path = await closing("whole", [one, two], {}, { upgrades: ["websocket"] });
+  const held = await openWebSockets(web, 12, path);
+  const of = (backend: Addressed & { readonly name: string }) => held.all.filter((each) => each.backend === backend.name);
+  const count = of(one).length;
+  const body = { cluster: "whole", endpoints: [one.address], timeoutMs: 8_000 };
+  interface Drain {
+    readonly id: string;
+    readonly inFlight: number;
+    readonly endpoints: readonly { readonly guarantee: Guarantee }[];
+  }
+  const drain = (await world.api.post("/v1/drains", body)).object as unknown as Drain;
+  expect(drain.endpoints[0]?.guarantee.kind).toBe("hop");
+  const at = `/v1/drains/${drain.id}`;
+  await waitFor("it is counted", async () => (await world.api.get<Drain>(at)).inFlight === count, { timeoutMs: 7_000 });
+  const end = await world.api.get<object>(`${at}?wait=safe&timeoutMs=60000`);
+  expect(end).toMatchObject({ state: "removed", safeToStop: true, leftOpen: 0 });
+  expect(of(one).every(({ ended }) => ended !== undefined)).toBe(true);
+  expect(of(two).every(({ ended }) => ended === undefined)).toBe(true);
+  held.close();
+});
+
 test("sessions by cookie hold through the hop, and leave at the deadline", async () => {
   const [one, two] = await Promise.all([startHttpBackend("stay-1"), startHttpBackend("stay-2")]);
   const sticky = { kind: "session-cookie", cookie: "at", ttlMs: 60_000 };
