@@ -53,10 +53,29 @@ export async function startOurs({ root, folder, core, database, clusters, change
   const { ours, ourName, type } = changes[change];
   const bodyFile = join(folder, "body.json");
   writeFileSync(bodyFile, ours.body);
-  const trigger = ["-post", base + ours.path, "-method", ours.method, "-body", bodyFile, "-header", "content-type: application/json"];
+  const trigger = [
+    "-post",
+    base + ours.path,
+    "-method",
+    ours.method,
+    "-body",
+    bodyFile,
+    "-header",
+    "content-type: application/json",
+  ];
   return {
     ...child,
-    load: ["-addr", `127.0.0.1:${xdsPort}`, "-beside-pid", String(database.pid), ...trigger, "-expect-type", type, "-expect-name", ourName],
+    load: [
+      "-addr",
+      `127.0.0.1:${xdsPort}`,
+      "-beside-pid",
+      String(database.pid),
+      ...trigger,
+      "-expect-type",
+      type,
+      "-expect-name",
+      ourName,
+    ],
     probeUrl: `${base}/v1/routes/vh-0-r0`,
     metricsUrl: `${base}/metrics`,
   };
