@@ -37,7 +37,8 @@ type change struct {
 type fleet struct {
 	delta, parallel, nodeEvery, keepHave bool
 
-	watch atomic.Bool
+	watch     atomic.Bool
+	resumeAll atomic.Bool // streams that come again ask for all at once
 
 	types      []string
 	token      string

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -93,6 +94,7 @@ type reconnectReport struct {
 	BytesPer  float64 `json:"bytes_per_stream"`
 	ServerCPU float64 `json:"server_cpu_s"`
 	RSSAfter  int64   `json:"server_rss_after"`
+	Err       string  `json:"error,omitempty"`
 }
 
 // steadyReport is one change per interval for a long time: memory must stay flat.
@@ -305,8 +307,8 @@ func main() {
 	if *steadyFor > 0 && fire != nil {
 		rep.Steady = f.steady(func(k int64) error { return fire(k + made) }, *steadyFor, *timeout, roots)
 	}
-	if *reconnect {
-		rep.Reconnect = f.reconnectAll(roots, *syncTime)
+	if *reconnect && fire != nil {
+		rep.Reconnect = f.reconnectAll(fire, made+f.steps+1, roots, *timeout)
 	}
 
 	// Phase 4: churn.
@@ -524,39 +526,49 @@ func parsePids(flagName, list string) (pids []int) {
 	return pids
 }
 
-// reconnectAll ends every stream at once and waits until each has all again.
-func (f *fleet) reconnectAll(roots []int, timeout time.Duration) *reconnectReport {
-	var mu sync.Mutex
-	var lat []time.Duration
-	all := make(chan struct{})
-	f.onResync = func(s *stream) {
-		mu.Lock()
-		defer mu.Unlock()
-		if lat = append(lat, s.syncTime); len(lat) == len(f.streams) {
-			close(all)
+// reconnectAll ends every stream at once, makes a change when all have asked again, and measures until every stream has it,
+// from the end of the streams: a server with nothing new to say need not answer a reconnect.
+func (f *fleet) reconnectAll(fire func(int64) error, k int64, roots []int, timeout time.Duration) *reconnectReport {
+	var left atomic.Int64
+	left.Store(int64(len(f.streams)))
+	back := make(chan struct{})
+	f.onResync = func(*stream) {
+		if left.Add(-1) == 0 {
+			close(back)
 		}
 	}
+	f.resumeAll.Store(true)
 	b0, _, _ := f.totals()
 	u0 := readUse(roots)
+	t0 := time.Now()
 	for _, s := range f.streams {
 		if c := s.cancel.Load(); c != nil {
 			(*c)()
 		}
 	}
+	r := &reconnectReport{}
 	select {
-	case <-all:
+	case <-back:
 	case <-time.After(timeout):
-		log.Printf("reconnect: not all streams are back after %v", timeout)
+		r.Err = fmt.Sprintf("%d streams were not back after %v", left.Load(), timeout)
+		return r
+	}
+	asked := time.Since(t0)
+	e, _, err := f.measure(k, fire, timeout)
+	if err != nil {
+		r.Err = err.Error()
+		return r
 	}
 	time.Sleep(300 * time.Millisecond)
 	u1 := readUse(roots)
 	b1, _, _ := f.totals()
-	mu.Lock()
-	defer mu.Unlock()
-	return &reconnectReport{
-		Streams: len(lat), Sync: distOf(lat), BytesPer: float64(b1-b0) / float64(len(f.streams)),
-		ServerCPU: u1.CPUSec - u0.CPUSec, RSSAfter: u1.RSSBytes,
+	lat := make([]time.Duration, len(e.lat))
+	for i, l := range e.lat {
+		lat[i] = asked + l
 	}
+	r.Streams, r.Sync, r.BytesPer = len(lat), distOf(lat), float64(b1-b0)/float64(len(f.streams))
+	r.ServerCPU, r.RSSAfter = u1.CPUSec-u0.CPUSec, u1.RSSBytes
+	return r
 }
 
 // steady makes one change per second.
