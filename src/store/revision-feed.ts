@@ -43,14 +43,15 @@ interface OverlayColumns {
 type FeedRow = RevisionColumns & (ChangeColumns | OverlayColumns | { readonly kind: null; readonly name: null });
 
 // Always at least one row, as the counter has one: with nothing new it costs a few look-ups by primary key. The last revision that was
-// pruned is known by the cut: what comes after it is whole.
+// pruned is known by the cut: what comes after it is whole. The changes are read in a lateral with an order of its own, which the planner
+// can't flatten: as a plain join it read all of `changes`, the whole history, for each poll (25 ms with 13,000 of them, measured).
 const feedQuery = `
   select counter.n as head, cut.revision as cut,
          coalesce((select id from revisions where revision = $1), case when cut.revision = $1 then cut.id end)::text as own_id,
          next.revision, next.id::text as id, change.kind, change.name, change.before, change.after
     from revision_counter as counter left join history_cut as cut on true
     left join lateral (select revision, id from revisions where revision > $1 order by revision limit $2) as next on true
-    left join changes as change on change.revision = next.revision
+    left join lateral (select * from changes where changes.revision = next.revision order by ordinal) as change on true
    order by next.revision, change.ordinal`;
 
 /** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable */
