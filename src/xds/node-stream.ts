@@ -300,6 +300,8 @@ export class NodeStream implements StreamView, NodeReport {
     }
     if (type === "endpoint") {
       const names = sent.frame.resources.map(({ name }) => name);
+      // Refused endpoints that are taken away end the warming too; told by no other answer when the cluster's own was refused.
+      if (sent.kind === "repair") names.push(...sent.frame.removed);
       this.types.cluster.endpointsAcked(names);
       this.#readiness.endpointsAcked(names, (name) => this.snapshots.readyDelayMs(name), now);
     } else if (type === "cluster") this.#readiness.clustersAcked();

@@ -138,6 +138,10 @@ const onceFailed: readonly (readonly [string, readonly Op[]])[] = [
     "a broken cluster that is to go, and is in use until then",
     [route("r0", ["a", "d"]), put("a", made), route("r0", ["c"]), { op: "endpoint", cluster: "c", port: badPort }],
   ],
+  [
+    "a new cluster beside a broken one, whose endpoints are refused",
+    [route("r0", ["b"]), put("b", made), route("r2", ["c", "a"]), { op: "endpoint", cluster: "c", port: badPort }],
+  ],
   ["a broken cluster that another process left", [put("b", made), route("r0", ["b", "a"]), step(1), { op: "reconnect" }]],
 ];
 
