@@ -1,6 +1,6 @@
 // A replica that starts without its database serves what it kept on disk, says so, and goes on from there when the database is back.
 // Whole control planes, real Postgres behind a proxy. Mutants that were tried, and are caught: beside each test.
-import { mkdir, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -120,15 +120,15 @@ test("an Envoy that names a newer revision than the one on disk gets nothing unt
   const { replica, proxy, store, write, folder } = await start();
   await kept(replica, 1);
   const [name = ""] = await readdir(folder);
-  const { copyFile } = await import("node:fs/promises");
   await copyFile(join(folder, name), join(folder, "older"));
+  const before = open(replica, "ahead");
+  for (const type of ["cluster", "listener"] as const) before.request(type);
+  before.request("route", { names: ["web"] });
+  await waitFor("the first route", () => before.state("route").size === 1);
   // A route alone changes: clusters are as old as before, and only the request for routes tells that the Envoy is ahead.
   await store.write(author, async (tx) => {
     await tx.put("route", { ...route("r", ["web"], [{ cluster: "app", weight: 1 }]), hosts: ["a.example"] });
   });
-  const before = open(replica, "ahead");
-  for (const type of ["cluster", "listener"] as const) before.request(type);
-  before.request("route", { names: ["web"] });
   const version = await waitFor("the newer route", () => {
     const found = before.state("route").get("web")?.version;
     return found?.endsWith(".2") ? found : undefined;
@@ -197,6 +197,5 @@ test("a folder that can't be written to is told, and nothing else changes", asyn
   expect(body.stateFile.reason).toMatch(/ENOTDIR|EEXIST/);
   expect(await metric(replica, "state_file_failing")).toBe(1);
   expect(replica.log()).toContain("can't keep the state on disk");
-  await mkdir(join(folder, "other"));
   stream.close();
 }, 60_000);
