@@ -119,6 +119,7 @@ beforeAll(async () => {
 /** What counts only where it is switched on: shown by validation.envoy.test.ts and refusal-webhook.test.ts; or after days: by history-pruner.test.ts. */
 const needsASetting = [
   ...["validations_total", "validation_seconds", "webhook_deliveries_total"],
+  ...["state_file_writes_total", "state_file_write_seconds", "state_file_rejected_total"], // test/feature/last-known-good.pg.test.ts
   ...["history_pruned_total", "history_cut_revision", "history_broken"],
 ];
 
