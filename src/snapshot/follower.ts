@@ -129,7 +129,10 @@ class RevisionFollower implements Follower {
     this.snapshots.load(DesiredState.from(rows), rows.pastRoutes);
     this.#published();
     const ageSeconds = Math.round((this.#now() - writtenAt) / 1_000);
-    this.options.log.error({ revision: rows.revision, ageSeconds }, "the database is away: the last known good state is served");
+    this.options.log.error(
+      { revision: rows.revision, ageSeconds },
+      "the database has not answered in time: the last known good state is served",
+    );
   }
 
   /** The feed has answered, and there is no more: what is served is what the database has. */

@@ -61,12 +61,14 @@ test.each(["closed", "silent"] as const)(
     await kept(replica, 2);
     await replica.kill();
     proxy.become(state);
-    const startedAt = performance.now();
+    const linesBefore = replica.log().length;
     await replica.start();
     const stream = open(replica, "new");
     stream.request("cluster");
     await waitFor("its clusters", () => secondsOf(stream) === 2);
-    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    // From its first line on: what comes before is Node reading the program, which on a busy machine alone takes seconds.
+    const since = /"time":"([^"]+)"/.exec(replica.log().slice(linesBefore))?.[1] ?? "";
+    expect(Date.now() - Date.parse(since)).toBeLessThan(5_000);
     const body = await ready(replica);
     expect(body).toMatchObject({ serving: "last-known-good", revision: 2, lastKnownGood: { revision: 2 } });
     expect(body.lastKnownGood?.ageMs).toBeGreaterThan(0);
