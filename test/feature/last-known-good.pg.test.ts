@@ -1,5 +1,5 @@
 // A replica that starts without its database serves what it kept on disk, says so, and goes on from there when the database is back.
-// Whole control planes, real Postgres behind a proxy. Mutants that were tried, and are caught: beside each test.
+// Whole control planes, real Postgres behind a proxy. A mutant that was tried, and is caught, stands beside its test.
 import { copyFile, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -117,7 +117,7 @@ test("a revision that the database does not have, or has otherwise: everything i
   stream.close();
 }, 60_000);
 
-// Mutants: the first request alone is asked what the Envoy has seen; nothing is.
+// Mutant: the first request alone is asked what the Envoy has seen.
 test("an Envoy that names a newer revision than the one on disk gets nothing until that is there", async () => {
   const { replica, proxy, store, write, folder } = await start();
   await kept(replica, 1);

@@ -1,5 +1,6 @@
 // The state on disk: what is damaged, of another format or database is never served, and an older good generation is.
-// Mutants that were tried, and are caught: no checksum; no look at the database; the damaged file is left where it is; one generation.
+// Mutants that were tried, and are caught: no checksum; no look at the database; the damaged file is left where it is; one generation;
+// slices that do not yield.
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
