@@ -27,7 +27,10 @@ COPY package.json ./
 COPY migrations ./migrations
 COPY envoy ./envoy
 COPY --from=build /chancery/dist ./dist
+RUN mkdir -p /var/lib/chancery && chown node:node /var/lib/chancery
 USER node
+# What is served is kept here, for a start without the database: mount a volume, one per replica.
+ENV CHANCERY_STATE_DIR=/var/lib/chancery
 EXPOSE 8080 18000
 # Node is process 1 and gets SIGTERM itself; orphans are none of its making.
 ENTRYPOINT ["node", "dist/main.js"]

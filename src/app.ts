@@ -2,6 +2,7 @@
 // In: Config. Out: a control plane that serves, and its end. Called by main.ts; nobody else may.
 //   start: admin API (so that /healthz answers and /readyz says what it waits for) → first load → xDS → ready.
 //   stop:  not ready → waits end → streams end (Envoys go to other replicas) → API → status → feed → database.
+import type { Readiness } from "./api/context.js";
 import { startDrain } from "./api/drain-start.js";
 import { type ApiServer, createApi } from "./api/server.js";
 import { restore } from "./api/undo.js";
@@ -17,6 +18,7 @@ import { Validator } from "./plan/validate.js";
 import { RolloutDriver } from "./rollout/driver.js";
 import { RolloutWatch, type TrafficOf } from "./rollout/watch.js";
 import { createFollower, type Follower } from "./snapshot/follower.js";
+import { StateKeeper } from "./snapshot/state-keeper.js";
 import { Fleet } from "./status/fleet.js";
 import { Loads } from "./status/loads.js";
 import { RefusalWebhook } from "./status/refusal-webhook.js";
@@ -42,6 +44,7 @@ export interface App {
 interface Rooms {
   readonly store: Store;
   readonly follower: Follower;
+  readonly keeper: StateKeeper | undefined;
   readonly fleet: Fleet;
   readonly xds: XdsServer;
   readonly api: ApiServer;
@@ -219,7 +222,7 @@ class ControlPlane implements App {
   }
 
   async #stop(): Promise<void> {
-    const { api, drainJobs, fleet, follower, rollouts, store, validator, webhook, xds } = this.rooms;
+    const { api, drainJobs, fleet, follower, keeper, rollouts, store, validator, webhook, xds } = this.rooms;
     const { shutdownDelayMs, shutdownGraceMs } = this.config.process;
     const wasServing = this.#serving;
     this.#serving = false;
@@ -237,6 +240,7 @@ class ControlPlane implements App {
     await fleet.close();
     await webhook?.close();
     await follower.close();
+    await keeper?.close();
     await store.close();
     this.stopWatching();
     this.log.info({}, "stopped");
@@ -259,18 +263,38 @@ function openStore(config: Config, log: Logger, metrics: Metrics): Promise<Store
   });
 }
 
+/** Where the state is kept without a folder of one's own: beside what `chancery up` keeps. */
+const defaultStateFolder = ".data/state";
+
+function createKeeper(config: Config, log: Logger, metrics: Metrics): StateKeeper | undefined {
+  const folder = config.snapshot.stateFolder ?? defaultStateFolder;
+  if (folder === "off") return undefined;
+  return new StateKeeper({ folder, databaseUrl: config.database.url, log: log.child({ room: "snapshot" }), metrics });
+}
+
+/** Whether what is served comes from the database or, since it has not answered so far, from disk. */
+function servingOf({ lastKnownGood }: Follower): Pick<Readiness, "serving" | "lastKnownGood"> {
+  if (!lastKnownGood) return { serving: "live" };
+  const { revision, writtenAt } = lastKnownGood;
+  const ageMs = Math.max(0, systemClock.now() - writtenAt);
+  return { serving: "last-known-good", lastKnownGood: { revision, ageMs, writtenAt: new Date(writtenAt).toISOString() } };
+}
+
 /** Builds everything; nothing listens and nothing is asked of the database yet. */
 export async function createApp(config: Config, log: Logger): Promise<App> {
   const metrics = createMetrics();
   const store = await openStore(config, log, metrics);
   let drains: WatchOfDrains | undefined;
+  const keeper = createKeeper(config, log, metrics);
   const follower = createFollower({
     store,
     ...config.snapshot,
     onRevision: (committed) => drains?.onRevision(committed),
+    readKept: keeper && (() => keeper.read()),
     log: log.child({ room: "snapshot" }),
     metrics,
   });
+  keeper?.follow(follower.snapshots);
   const webhook = createWebhook(config, store, log, metrics);
   const fleet = createFleet(config, store, follower, webhook, log, metrics);
   const loads = new Loads({ maxNodes: config.xds.maxReportNodes, intervalMs: 1_000 });
@@ -295,6 +319,8 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     revision: follower.snapshots.revision,
     waitingFor: waitingFor(app, follower),
     validation: validator.state,
+    ...servingOf(follower),
+    stateFile: keeper?.state ?? { state: "off" as const },
   });
   const drainJobs = new DrainJobs({ store, log: log.child({ room: "drain" }), metrics });
   const onDrain = (): void => {
@@ -318,7 +344,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     return load && { requests: load.answers, errors: load.errors };
   };
   const rollouts = createRollouts(config, store, follower, fleet, trafficOf, log, metrics);
-  const rooms = { store, follower, fleet, xds, api, validator, webhook, drainJobs, leaseJobs, watch, rollouts };
+  const rooms = { store, follower, keeper, fleet, xds, api, validator, webhook, drainJobs, leaseJobs, watch, rollouts };
   const app = new ControlPlane(config, log, rooms, watchProcess(metrics));
   return app;
 }

@@ -105,6 +105,11 @@ export const settings = {
       about:
         "How long a cluster stays in an Envoy after the last route or listener there stopped naming it: requests may still be on their way.",
     }),
+    stateFolder: file("CHANCERY_STATE_DIR", {
+      shown: ".data/state",
+      about:
+        "Folder in which the state that is served is kept, for a start without the database; it must outlive the process. `off`: none is kept.",
+    }),
   },
   api: {
     address: address("CHANCERY_API_ADDRESS", {

@@ -72,6 +72,12 @@ export interface Readiness {
   readonly waitingFor: readonly string[];
   /** Whether writes are shown to a real Envoy before their commit. */
   readonly validation?: ValidationState;
+  /** last-known-good: the database has not answered since the start, and what was kept on disk is served. */
+  readonly serving?: "live" | "last-known-good";
+  /** Of what is served then; ageMs: since it was written. */
+  readonly lastKnownGood?: { readonly revision: Revision; readonly ageMs: number; readonly writtenAt: string };
+  /** Whether a start without the database would find a state on disk. */
+  readonly stateFile?: { readonly state: "off" | "kept" | "failing"; readonly reason?: string; readonly revision?: Revision };
 }
 
 /** What the API is made of. */

@@ -15,6 +15,20 @@ const validationShown = Type.Object(
   { description: "Whether writes are shown to a real Envoy before their commit." },
 );
 
+const lastKnownGoodShown = Type.Object(
+  { revision: Type.Integer(), ageMs: Type.Number({ description: "Since it was written." }), writtenAt: Type.String() },
+  { description: "What was kept on disk and is served, as the database has not answered since the start." },
+);
+
+const stateFileShown = Type.Object(
+  {
+    state: Type.Unsafe<string>({ type: "string", enum: ["off", "kept", "failing"] }),
+    reason: Type.Optional(Type.String({ description: "Why it can't be written." })),
+    revision: Type.Optional(Type.Integer({ description: "Of the state on disk." })),
+  },
+  { description: "Whether a start without the database would find a state on disk." },
+);
+
 /** Adds /healthz, /readyz, /metrics and /openapi.json. */
 export function operationCalls(api: Api, { ready, metrics }: ApiContext): void {
   api.get("/healthz", {
@@ -30,6 +44,9 @@ export function operationCalls(api: Api, { ready, metrics }: ApiContext): void {
           revision: Type.Integer(),
           waitingFor: Type.Array(Type.String()),
           validation: Type.Optional(validationShown),
+          serving: Type.Optional(Type.Unsafe<string>({ type: "string", enum: ["live", "last-known-good"] })),
+          lastKnownGood: Type.Optional(lastKnownGoodShown),
+          stateFile: Type.Optional(stateFileShown),
         }),
       ),
       {

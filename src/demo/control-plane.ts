@@ -28,6 +28,7 @@ function environment(options: ControlPlaneOptions): NodeJS.ProcessEnv {
   const { DATABASE_MIGRATION_URL: _, ...inherited } = process.env;
   return {
     ...(options.envoyBinary === undefined ? {} : { CHANCERY_ENVOY_BIN: options.envoyBinary }),
+    CHANCERY_STATE_DIR: "off", // Its Postgres is beside it, on another port at each start.
     ...inherited,
     DATABASE_URL: options.databaseUrl,
     CHANCERY_API_ADDRESS: options.apiAddress,

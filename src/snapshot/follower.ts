@@ -4,7 +4,7 @@ import { reasonOf } from "../errors.js";
 import { DesiredState } from "../model/desired-state.js";
 import { resourceTypes } from "../model/resource-type.js";
 import type { CommittedRevision, Revision } from "../model/revision.js";
-import { StateMismatch, type Store } from "../store/store.js";
+import { type KeptState, StateMismatch, type Store } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { Snapshots } from "./snapshots.js";
@@ -16,6 +16,8 @@ export interface FollowerOptions {
   readonly removalGraceMs: number;
   /** Told of each revision before it is published, and (undefined) of each full load. Must not throw. */
   readonly onRevision?: ((committed: CommittedRevision | undefined) => void) | undefined;
+  /** What was kept on disk, for a start without the database; left out: nothing is. */
+  readonly readKept?: (() => Promise<KeptState | undefined>) | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly now?: () => number;
@@ -23,13 +25,26 @@ export interface FollowerOptions {
 
 export interface Follower {
   readonly snapshots: Snapshots;
-  /** Resolves after the first full load; until then nothing may be served (DESIGN §8: load, then listen). */
+  /** Resolves after the first full load, or with what was kept on disk; until then nothing may be served (DESIGN §8: load, then listen). */
   start(signal: AbortSignal): Promise<void>;
   /** Whether the last read of the database succeeded. */
   isConnected(): boolean;
+  /** Set while what was kept on disk is served, because the database has not answered since the start. */
+  readonly lastKnownGood: LastKnownGood | undefined;
   close(): Promise<void>;
 }
 
+/** What was kept on disk and is served. */
+export interface LastKnownGood {
+  readonly revision: Revision;
+  /** ms since 1970: the database was there then. */
+  readonly writtenAt: number;
+}
+
+/** With a state on disk, the database gets this long for the first load; then that state is served. */
+const firstLoadMs = 2_000;
+/** While a state from disk is served, a stream waits so long for the database to say whether it is fresh. */
+const maxFreshnessMs = 1_000;
 /** Revisions read in one go; a replica further behind asks again at once. */
 const maxRevisionsPerRead = 200;
 /** Streams that open within this time share one read of the head. */
@@ -52,6 +67,7 @@ class RevisionFollower implements Follower {
   #nudgedBy: PollCause | undefined;
   #wake: (() => void) | undefined;
   #connected = false;
+  #lastKnownGood: LastKnownGood | undefined;
   #failures = 0;
   /** What the log was told last of why reading fails; "" while it does not. */
   #trouble = "";
@@ -85,13 +101,46 @@ class RevisionFollower implements Follower {
 
   async start(signal: AbortSignal): Promise<void> {
     signal.addEventListener("abort", () => this.#abort.abort(), { once: true });
-    while (!(await this.#tryRead(() => this.#load()))) {
+    // Once what is on disk is served, the feed goes on from there, and it alone tells another history: a load that comes late is let go.
+    const first = this.#tryRead(() => this.#load(() => this.#lastKnownGood === undefined));
+    const { readKept } = this.options;
+    if (readKept && !(await within(firstLoadMs, first))) this.#serve(await readKept());
+    if (!this.snapshots.state) await first;
+    while (!this.snapshots.state) {
       await this.#pause(this.#retryMs());
       if (this.#abort.signal.aborted) throw this.#abort.signal.reason;
+      await this.#tryRead(() => this.#load());
     }
     const stopHints = this.options.store.onRevisionHint(() => this.#nudge("hint"));
     this.#abort.signal.addEventListener("abort", stopHints, { once: true });
     this.#loop = this.#follow();
+  }
+
+  get lastKnownGood(): LastKnownGood | undefined {
+    return this.#lastKnownGood;
+  }
+
+  /** Takes what was kept on disk, unless the database was quicker. */
+  #serve(kept: KeptState | undefined): void {
+    if (!kept || this.snapshots.state) return;
+    const { rows, writtenAt } = kept;
+    this.#lastKnownGood = { revision: rows.revision, writtenAt };
+    this.options.onRevision?.(undefined);
+    this.snapshots.load(DesiredState.from(rows), rows.pastRoutes);
+    this.#published();
+    const ageSeconds = Math.round((this.#now() - writtenAt) / 1_000);
+    this.options.log.error(
+      { revision: rows.revision, ageSeconds },
+      "the database has not answered in time: the last known good state is served",
+    );
+  }
+
+  /** The feed has answered, and there is no more: what is served is what the database has. */
+  #goLive(): void {
+    if (!this.#lastKnownGood) return;
+    const from = this.#lastKnownGood.revision;
+    this.#lastKnownGood = undefined;
+    this.options.log.info({ from, revision: this.snapshots.revision }, "the database is back: its state is served again");
   }
 
   isConnected(): boolean {
@@ -113,18 +162,20 @@ class RevisionFollower implements Follower {
       this.options.metrics.count("feed_polls_total", { cause });
       const read = await this.#tryRead(async () => {
         more = await this.#readNext();
+        if (!more) this.#goLive();
       });
       cause = more ? "more" : await this.#pause(read ? this.options.pollMs * (0.75 + Math.random() / 2) : this.#retryMs());
     }
   }
 
-  async #load(): Promise<void> {
+  async #load(isWanted: () => boolean = () => true): Promise<void> {
     const startedAt = performance.now();
     const { log, metrics, store } = this.options;
     const rows = await store.loadState().catch((error: unknown) => {
       metrics.count("snapshot_failures_total", { reason: error instanceof StateMismatch ? "count" : "load" });
       throw error;
     });
+    if (!isWanted()) return;
     this.#newest = rows.revision;
     this.options.onRevision?.(undefined);
     this.snapshots.load(DesiredState.from(rows), rows.pastRoutes);
@@ -184,7 +235,8 @@ class RevisionFollower implements Follower {
   // ---- Freshness: never older after newer ----------------------------------------------------------------------------
 
   async #whenFresh(): Promise<boolean> {
-    const head = await this.#sharedHead();
+    const read = this.#sharedHead();
+    const head = await (this.#lastKnownGood ? within(maxFreshnessMs, read) : read);
     if (head === undefined) return false;
     if (this.snapshots.revision >= head) return true;
     this.#newest = head;
@@ -283,10 +335,19 @@ class RevisionFollower implements Follower {
     metrics.set("snapshot_revision", {}, revision);
     metrics.set("snapshot_gateways", {}, count);
     metrics.set("revision_lag", {}, Math.max(0, this.#newest - revision));
+    metrics.set("serving_last_known_good", {}, this.#lastKnownGood ? 1 : 0);
     metrics.set("feed_connected", {}, this.#connected ? 1 : 0);
     for (const type of resourceTypes) {
       metrics.count("snapshot_translations_total", { type }, translations[type] - this.#counted[type]);
       this.#counted[type] = translations[type];
     }
   }
+}
+
+/** What the promise brings within so many ms; undefined: it has not by then. */
+function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms, undefined);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }

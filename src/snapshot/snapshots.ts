@@ -62,6 +62,10 @@ export class Snapshots {
   get revision(): Revision {
     return this.#state?.revision ?? 0;
   }
+  /** What routes were before they changed, newest first; at most 200. */
+  get pastRoutes(): readonly PastRoute[] {
+    return this.#pastRoutes;
+  }
   /** type → messages encoded since the start: it grows by O(what changed). */
   get translations(): Readonly<Record<ResourceType, number>> {
     return this.#factory.translations;

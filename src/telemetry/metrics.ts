@@ -88,6 +88,30 @@ export const metricTable = {
     help: "Times that the database turned out to hold another history, and everything was read again.",
   },
 
+  serving_last_known_good: {
+    kind: "gauge",
+    labels: [],
+    help: "Whether this replica serves what it kept on disk, because its database has not answered since it started: 1 or 0.",
+  },
+  state_file_revision: {
+    kind: "gauge",
+    labels: [],
+    help: "Revision of the state that is kept on disk; 0: none, or switched off.",
+  },
+  state_file_failing: { kind: "gauge", labels: [], help: "Whether the last try to keep the state on disk failed: 1 or 0." },
+  state_file_writes_total: { kind: "counter", labels: ["outcome"], help: "States kept on disk (written, failed)." },
+  state_file_write_seconds: {
+    kind: "histogram",
+    labels: [],
+    help: "Keeping one state on disk, in the background.",
+    buckets: patient,
+  },
+  state_file_rejected_total: {
+    kind: "counter",
+    labels: ["reason"],
+    help: "States on disk that were not served (damaged, format: of another release, database: of another one, unreadable).",
+  },
+
   store_call_seconds: {
     kind: "histogram",
     labels: ["call"],

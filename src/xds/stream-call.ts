@@ -57,6 +57,8 @@ export class StreamCall implements FrameSink {
   /** When the oldest write that has not left was made. */
   #unsentSince = 0;
   #ended = false;
+  /** Whether the stream was opened with all that the database had then. */
+  #isFresh = false;
   #otherNonces = 0;
   #elsewhereSince: number | undefined;
   /** Limits that the log was told of. */
@@ -106,6 +108,9 @@ export class StreamCall implements FrameSink {
     const request = this.#delta ? readDeltaRequest(bytes) : readSotwRequest(bytes);
     const met = limitMetBy(request, limits);
     if (met) return this.#refuse(met, request.node);
+    // Opened with the database away, and only now it shows: it comes again, names all that it has, and waits.
+    if (this.#stream && !this.#isFresh && this.#isAhead(request))
+      return this.giveUp("this replica can't ask its database, and the Envoy has a newer revision");
     if (this.#stream) return this.#take(this.#stream, request);
     if (this.#early.length === 0) this.#start(request);
     this.#early.push(request);
@@ -128,7 +133,7 @@ export class StreamCall implements FrameSink {
         status.INVALID_ARGUMENT,
         "the first request must carry a node with an id and a cluster: the cluster names the gateway",
       );
-    void this.#whenFresh(NodeStream.revisionIn(first)).then(() =>
+    void this.#whenFresh().then(() =>
       this.#guard(() => {
         if (this.#ended) return;
         this.#open(node);
@@ -136,13 +141,21 @@ export class StreamCall implements FrameSink {
     );
   }
 
-  /** Never older after newer (DESIGN §8): what the database had when the stream opened, or what the Envoy has seen of this history. */
-  async #whenFresh(seen: number): Promise<void> {
+  /**
+   * Never older after newer (DESIGN §8): what the database had when the stream opened, or what the Envoy has seen of this history. Any of
+   * its first requests may tell: a route that changed alone is newer than every cluster.
+   */
+  async #whenFresh(): Promise<void> {
     while (!this.#ended) {
-      const isFresh = await this.context.snapshots.whenFresh();
-      if (isFresh || this.context.snapshots.revision >= seen) return;
+      this.#isFresh = await this.context.snapshots.whenFresh();
+      if (this.#isFresh || !this.#early.some((request) => this.#isAhead(request))) return;
       await new Promise((resolve) => setTimeout(resolve, 250).unref());
     }
+  }
+
+  /** Whether the Envoy has seen a newer revision than ours. */
+  #isAhead(request: Request): boolean {
+    return NodeStream.revisionIn(request) > this.context.snapshots.revision;
   }
 
   #open(node: RequestNode): void {

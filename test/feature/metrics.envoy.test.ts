@@ -120,6 +120,7 @@ beforeAll(async () => {
 const needsASetting = [
   ...["validations_total", "validation_seconds", "webhook_deliveries_total"],
   "endpoint_leases_ended_total", // Leases: leases.envoy.test.ts.
+  ...["state_file_writes_total", "state_file_write_seconds", "state_file_rejected_total"], // test/feature/last-known-good.pg.test.ts
   ...["history_pruned_total", "history_cut_revision", "history_broken"],
 ];
 

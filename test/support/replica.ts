@@ -66,6 +66,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
       CHANCERY_XDS_ADDRESS: `127.0.0.1:${xdsPort}`,
       CHANCERY_REPLICA_ID: id,
       CHANCERY_LOG_LEVEL: "debug",
+      CHANCERY_STATE_DIR: "off",
       ...options.env,
       ...env,
     });
