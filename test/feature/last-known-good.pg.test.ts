@@ -68,7 +68,7 @@ test.each(["closed", "silent"] as const)(
     await waitFor("its clusters", () => secondsOf(stream) === 2);
     // From its first line on: what comes before is Node reading the program, which on a busy machine alone takes seconds.
     const since = /"time":"([^"]+)"/.exec(replica.log().slice(linesBefore))?.[1] ?? "";
-    expect(Date.now() - Date.parse(since)).toBeLessThan(5_000);
+    expect(Date.now() - Date.parse(since)).toBeLessThan(10_000);
     const body = await ready(replica);
     expect(body).toMatchObject({ serving: "last-known-good", revision: 2, lastKnownGood: { revision: 2 } });
     expect(body.lastKnownGood?.ageMs).toBeGreaterThan(0);
