@@ -98,7 +98,9 @@ function rangeText(schema: unknown, message: string | undefined): string {
 
 function notOneOf(at: string, value: unknown, allowed: unknown): Problem {
   const words = Array.isArray(allowed) ? allowed.map(String) : [];
-  return problem(at, "not_one_of", `must be one of ${words.join(", ")}${didYouMean(String(value), words)}`);
+  // Not String(value): an object may hold a "toString" of its own that is no function.
+  const hint = typeof value === "string" ? didYouMean(value, words) : "";
+  return problem(at, "not_one_of", `must be one of ${words.join(", ")}${hint}`);
 }
 
 function unknownField(at: string, key: string, schema: unknown): Problem {

@@ -179,6 +179,14 @@ test("a good body with one odd value in it never gives a 5xx", async () => {
   );
 });
 
+test("a word that is an object with a toString of its own is told like any other", async () => {
+  // Found by the test above. Mutant: String(value) in the hint.
+  const sticky = { kind: { toString: "" }, cookie: "c" };
+  const body = { name: "odd", protocol: "http", listeners: ["web"], backends: [{ cluster: "a" }], sticky };
+  const { code, errors } = await it.api.refused(422, "POST", "/v1/routes", body);
+  expect([code, errors?.[0]?.pointer, errors?.[0]?.code]).toEqual(["invalid_body", "/sticky/kind", "not_one_of"]);
+});
+
 test("junk never gives a 5xx", async () => {
   const body = fc.oneof(
     fc.json({ maxDepth: 5 }),
