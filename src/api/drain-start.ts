@@ -182,8 +182,8 @@ async function drainedEndpoints(
 }
 
 /** The longest that a cluster says of itself. */
-function longestTimeout(clusters: ReadonlyMap<string, Cluster & { readonly drain?: { readonly timeoutMs: number } }>): number {
-  const times = [...clusters.values()].map(({ drain }) => drain?.timeoutMs ?? standardDrainTimeoutMs);
+function longestTimeout(clusters: ReadonlyMap<string, Cluster>): number {
+  const times = [...clusters.values()].map(({ drain }) => drain.timeoutMs);
   return times.length === 0 ? standardDrainTimeoutMs : Math.max(...times);
 }
 

@@ -11,7 +11,7 @@ import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
 import { drainPost, drainShown, toDrainBody } from "./drain-body.js";
 import { shown, startDrain } from "./drain-start.js";
-import { integer, object } from "./fields.js";
+import { integer, milliseconds, object } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
 import { maxWaitMs, overridesOf } from "./write-choices.js";
 import { type MutationAnswer, mutationQuery } from "./writes.js";
@@ -29,14 +29,7 @@ const readQuery = object({
       description: "Answer when it has ended (200), safe or not, or when the time is over (202).",
     }),
   ),
-  timeoutMs: Type.Optional(
-    Type.Integer({
-      minimum: 0,
-      maximum: maxWaitMs,
-      default: standardWaitMs,
-      description: `Longest wait. In ms, 0–${maxWaitMs}. Default ${standardWaitMs}.`,
-    }),
-  ),
+  timeoutMs: Type.Optional(milliseconds(0, maxWaitMs, "Longest wait.", standardWaitMs)),
 });
 const listQuery = object({
   open: Type.Optional(
@@ -87,7 +80,10 @@ function writeCalls(api: Api, { writes, limits, onDrain }: ApiContext): void {
       const by = { ...given, reason: given.reason ?? body.reason };
       const mayTakeLast = overridesOf(query.override, undefined).includes("last-endpoint");
       const work = { id, body, by, mayTakeLast };
-      const answer = await writes.carryOut(request, reply, (tx) => startDrain(tx, work), { reason: body.reason });
+      const answer = await writes.carryOut(request, reply, (tx) => startDrain(tx, work), {
+        reason: body.reason,
+        isOfEndpoints: true,
+      });
       onDrain?.();
       return withRevision(answer);
     },
@@ -113,7 +109,7 @@ function writeCalls(api: Api, { writes, limits, onDrain }: ApiContext): void {
           if (!(await cancel(tx, drain, `cancelled by ${author}`)) && drain.state !== "cancelled") throw endedAlready(drain);
           return shown(tx, id, drain.revision);
         },
-        { drain: id },
+        { drain: id, isOfEndpoints: true },
       );
     },
   });

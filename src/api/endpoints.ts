@@ -32,6 +32,9 @@ import { checkPreconditions, etag, readPreconditions, refusePreconditions } from
 import { invalid, refuse } from "./problem-details.js";
 import { mutationQuery } from "./writes.js";
 
+/** All writes here are of endpoints. */
+const ofEndpoints = { isOfEndpoints: true } as const;
+
 const tags = ["endpoints"];
 const endpointParams = Type.Object({
   name: Type.String({ description: "Name of the cluster." }),
@@ -216,8 +219,11 @@ function setCalls(api: Api, { store, writes, limits }: ApiContext): void {
       const keys = bodies.map(({ body }) => keyOf(body));
       refuse(repeated(keys, (at) => `/endpoints/${at}`, "endpoint"));
       const kept = new Set(keys);
-      return writes.carryOut(request, reply, (tx) =>
-        changeSet(tx, { cluster: name, bodies, removes: (key) => !kept.has(key), check: () => [] }),
+      return writes.carryOut(
+        request,
+        reply,
+        (tx) => changeSet(tx, { cluster: name, bodies, removes: (key) => !kept.has(key), check: () => [] }),
+        ofEndpoints,
       );
     },
   });
@@ -250,8 +256,11 @@ function patchCall(api: Api, { writes, limits }: ApiContext): void {
           if (key === undefined || before.has(key)) return [];
           return problem(`/remove/${at}`, "unknown_endpoint", `cluster ${name} has no endpoint ${key}`);
         });
-      return writes.carryOut(request, reply, (tx) =>
-        changeSet(tx, { cluster: name, bodies, removes: (key) => removed.has(key), check }),
+      return writes.carryOut(
+        request,
+        reply,
+        (tx) => changeSet(tx, { cluster: name, bodies, removes: (key) => removed.has(key), check }),
+        ofEndpoints,
       );
     },
   });
@@ -285,12 +294,17 @@ function singleCalls(api: Api, { store, writes }: ApiContext): void {
       const cluster = existingName("cluster", request.params.name);
       const body = wholeBody(request.params.endpoint, request.body);
       const preconditions = readPreconditions(request.headers);
-      return writes.carryOut(request, reply, async (tx) => {
-        await holdCluster(tx, cluster);
-        const stored = await tx.get("endpoint", `${cluster}/${keyOf(body)}`);
-        checkPreconditions(preconditions, stored?.revision);
-        return putOne(tx, fromEndpointBody(cluster, body, stored?.object), stored);
-      });
+      return writes.carryOut(
+        request,
+        reply,
+        async (tx) => {
+          await holdCluster(tx, cluster);
+          const stored = await tx.get("endpoint", `${cluster}/${keyOf(body)}`);
+          checkPreconditions(preconditions, stored?.revision);
+          return putOne(tx, fromEndpointBody(cluster, body, stored?.object), stored);
+        },
+        ofEndpoints,
+      );
     },
   });
 
@@ -304,15 +318,20 @@ function singleCalls(api: Api, { store, writes }: ApiContext): void {
     handler: (request, reply) => {
       const name = existingEndpoint(request.params.name, request.params.endpoint);
       const preconditions = readPreconditions(request.headers);
-      return writes.carryOut(request, reply, async (tx) => {
-        const cluster = request.params.name;
-        await holdCluster(tx, cluster);
-        const stored = await tx.get("endpoint", name);
-        if (!stored) throw missing("endpoint", name);
-        checkPreconditions(preconditions, stored.revision);
-        await tx.delete("endpoint", name);
-        return { object: toEndpointBody(stored.object), revision: stored.revision, created: false, tagged: false, lint: [] };
-      });
+      return writes.carryOut(
+        request,
+        reply,
+        async (tx) => {
+          const cluster = request.params.name;
+          await holdCluster(tx, cluster);
+          const stored = await tx.get("endpoint", name);
+          if (!stored) throw missing("endpoint", name);
+          checkPreconditions(preconditions, stored.revision);
+          await tx.delete("endpoint", name);
+          return { object: toEndpointBody(stored.object), revision: stored.revision, created: false, tagged: false, lint: [] };
+        },
+        ofEndpoints,
+      );
     },
   });
 }
@@ -329,13 +348,18 @@ function patchOneCall(api: Api, { writes }: ApiContext): void {
     handler: (request, reply) => {
       const name = existingEndpoint(request.params.name, request.params.endpoint);
       const preconditions = readPreconditions(request.headers);
-      return writes.carryOut(request, reply, async (tx) => {
-        await holdCluster(tx, request.params.name);
-        const stored = await tx.get("endpoint", name);
-        checkPreconditions(preconditions, stored?.revision);
-        if (!stored) throw missing("endpoint", name);
-        return putOne(tx, patched(stored.object, request.body), stored);
-      });
+      return writes.carryOut(
+        request,
+        reply,
+        async (tx) => {
+          await holdCluster(tx, request.params.name);
+          const stored = await tx.get("endpoint", name);
+          checkPreconditions(preconditions, stored?.revision);
+          if (!stored) throw missing("endpoint", name);
+          return putOne(tx, patched(stored.object, request.body), stored);
+        },
+        ofEndpoints,
+      );
     },
   });
 }

@@ -2,6 +2,7 @@
 // Called by change-body.ts, rollouts.ts and staging.ts. Pure.
 import { type Static, Type } from "typebox";
 import { problem } from "../model/problem-codes.js";
+import type { Change } from "../model/revision.js";
 import { isWhole, type RolloutPolicy, type RolloutStage } from "../model/rollout.js";
 import { toPlannedObject } from "../plan/plan.js";
 import type { OpenRollout, StoredRollout } from "../store/store.js";
@@ -149,13 +150,13 @@ export function toRolloutBody(rollout: StoredRollout) {
 }
 
 /** All of it. */
-export function toOpenRolloutBody({ rollout, nodes, traffic }: OpenRollout) {
+export function toOpenRolloutBody({ rollout, nodes, traffic }: OpenRollout, changes: readonly Change[]) {
   return {
     ...toRolloutBody(rollout),
     nodes: nodes
       .filter((node) => node.stage === rollout.stage)
       .map(({ node, gateway, connected, has, refusal }) => compact({ node, gateway, connected, has, refusal })),
     traffic,
-    objects: rollout.changes.map((change) => toPlannedObject(change, showObject)),
+    objects: changes.map((change) => toPlannedObject(change, showObject)),
   };
 }

@@ -2,12 +2,13 @@
 // How a write becomes a rollout: staging.ts. What drives one: rollout/.
 import { Type } from "typebox";
 import { AppError } from "../errors.js";
+import { countGuards } from "../model/guard.js";
 import type { RolloutPolicy } from "../model/rollout.js";
-import type { OpenRollout, RolloutStore } from "../store/store.js";
+import type { OpenRollout, RolloutStore, Store } from "../store/store.js";
 import { answering, readAnswers } from "./answers.js";
 import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
-import { integer, name, object, word } from "./fields.js";
+import { integer, milliseconds, name, object, word } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
 import { fromRolloutBody, rolloutSchema, rolloutShown, toOpenRolloutBody, toPolicyBody, toRolloutBody } from "./rollout-body.js";
 import { whenEnded } from "./rollout-wait.js";
@@ -25,7 +26,13 @@ async function existing(store: Pick<RolloutStore, "one">, rollout: string): Prom
   return found;
 }
 
+/** All of it, with the objects that it changes. */
+function shower({ rollouts }: Pick<Store, "rollouts">) {
+  return async (open: OpenRollout) => toOpenRolloutBody(open, await rollouts.changesOf(open.rollout.name));
+}
+
 function readCalls(api: Api, { store, closing }: ApiContext): void {
+  const show = shower(store);
   const query = object({
     limit: Type.Optional(integer(1, 1000, "Rollouts on a page.", standardLimit)),
     before: Type.Optional(Type.String({ maxLength: 128, description: "Rollouts that began before this one." })),
@@ -46,7 +53,7 @@ function readCalls(api: Api, { store, closing }: ApiContext): void {
 
   const waitQuery = object({
     wait: Type.Optional(word(["ended"], "`ended`: answer when it is done, or was stopped (409), or the time is over (202).")),
-    timeoutMs: Type.Optional(integer(0, maxWaitMs, "Longest wait, ms.", standardWaitMs)),
+    timeoutMs: Type.Optional(milliseconds(0, maxWaitMs, "Longest wait.", standardWaitMs)),
   });
   api.get("/v1/rollouts/:rollout", {
     schema: answering(readAnswers(rolloutShown), {
@@ -56,17 +63,16 @@ function readCalls(api: Api, { store, closing }: ApiContext): void {
       querystring: waitQuery,
     }),
     handler: async ({ params: { rollout }, query: { wait, timeoutMs = standardWaitMs } }, reply) => {
-      if (wait !== undefined) {
-        const ended = await whenEnded(store.rollouts, rollout, timeoutMs, closing);
-        if (ended && ended.rollout.state !== "done") reply.code(202);
-      }
-      return toOpenRolloutBody(await existing(store.rollouts, rollout));
+      const ended = wait && (await whenEnded(store.rollouts, rollout, timeoutMs, closing));
+      if (ended && ended.rollout.state !== "done") reply.code(202);
+      return show(ended || (await existing(store.rollouts, rollout)));
     },
   });
 }
 
 /** Stopping one is what the driver does too, asked for by a person. */
 function abortCall(api: Api, { store, log }: ApiContext): void {
+  const show = shower(store);
   api.delete("/v1/rollouts/:rollout", {
     schema: answering(readAnswers(rolloutShown), {
       summary: "Stop a staged rollout: the Envoys that have the change are put back. One that has ended stays as it is.",
@@ -78,22 +84,23 @@ function abortCall(api: Api, { store, log }: ApiContext): void {
       const { rollout: wanted } = request.params;
       const author = readAuthor(request.headers, request.id);
       const { rollout } = await existing(store.rollouts, wanted);
+      const changes = await store.rollouts.changesOf(rollout.name);
       const end = { cause: "asked", detail: `stopped by ${author.author}${author.reason ? `: ${author.reason}` : ""}` };
       const reason = author.reason ?? `rollout ${rollout.name}: stopped`;
       await store.write(
         { ...author, reason },
         async (tx) => {
           if (await tx.rollouts.abort(rollout.name, end)) return;
-          if (await tx.rollouts.finish(rollout.name, "aborted", end)) await restore(tx, rollout.changes, rollout.revision);
+          if (await tx.rollouts.finish(rollout.name, "aborted", end)) await restore(tx, changes, rollout.revision);
         },
         // What everybody has goes back to what was there before, so no guard stands in its way.
         {
-          overrides: rollout.state === "watching" ? ["emptied", "shrink", "size"] : [],
+          overrides: rollout.state === "watching" ? countGuards : [],
           idempotency: idempotencyOf(request),
         },
       );
       log.info({ ...author, rollout: rollout.name }, "rollout stopped");
-      return toOpenRolloutBody(await existing(store.rollouts, wanted));
+      return show(await existing(store.rollouts, wanted));
     },
   });
 }

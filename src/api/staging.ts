@@ -8,10 +8,10 @@ import type { Plan, Planner } from "../plan/plan.js";
 import type { Validator } from "../plan/validate.js";
 import { cohortFor } from "../rollout/driver.js";
 import type { Fleet } from "../status/fleet.js";
-import { type Cohort, RolloutOvertaken, type Store, type WriteChoices, type WriteTx } from "../store/store.js";
+import { type Cohort, RolloutOvertaken, type Store, type WriteChoices, type WriteTx, type Written } from "../store/store.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import type { Outcome } from "./outcome.js";
-import { validated } from "./validated-write.js";
+import { writeValidated } from "./validated-write.js";
 import type { Override } from "./write-choices.js";
 
 /** The rooms that it looks at. */
@@ -55,10 +55,11 @@ export async function stageWrite(
   if (choices.overrides?.includes("rollout")) return undefined;
   const policies = asked ? new Map<string, RolloutPolicy>() : await readPolicies(options);
   if (!asked && policies.size === 0) return undefined;
-  const replay = await replayed(options, author, choices);
-  if (replay) return replay.outcome.rollout === undefined ? undefined : replay;
+  const done = await doneBefore(options, author, choices);
+  if (done) return toStaged(done);
   for (let run = 1; run <= maxRuns; run++) {
-    const { value, changes } = await tryOut(options, author, work, choices);
+    const { store, validator } = options;
+    const { value, changes } = await writeValidated(store, validator, author, work, { ...choices, dryRun: true });
     if (isOfEndpointsAlone(changes)) return undefined;
     const gateways = await options.planner.gatewaysOf(changes);
     if (!gateways) continue;
@@ -97,37 +98,27 @@ async function readPolicies({ store }: Pick<StagingOptions, "store">): Promise<R
 }
 
 /** What was done under the key before; a dry run would look at a configuration that has it already. */
-async function replayed({ store }: StagingOptions, author: Author, choices: WriteChoices): Promise<StagedWrite | undefined> {
-  if (!choices.idempotency) return undefined;
+async function doneBefore(
+  { store }: StagingOptions,
+  author: Author,
+  { idempotency }: WriteChoices,
+): Promise<Written<Outcome> | undefined> {
+  if (!idempotency) return undefined;
   const notDone = async (): Promise<Outcome> => {
     throw new NotDone();
   };
   try {
-    const { value, committed } = await store.write(author, notDone, { idempotency: choices.idempotency });
-    return { outcome: value, rollout: value.rollout ?? "", revision: committed?.revision ?? value.revision, replayed: true };
+    return await store.write(author, notDone, { idempotency });
   } catch (error) {
     if (error instanceof NotDone) return undefined;
     throw error;
   }
 }
 
-function tryOut(
-  { store, validator }: StagingOptions,
-  author: Author,
-  work: (tx: WriteTx) => Promise<Outcome>,
-  { overrides, baseRevision }: WriteChoices,
-): Promise<{ readonly value: Outcome; readonly changes: readonly Change[] }> {
-  return validated(validator, (check) =>
-    store.write(
-      author,
-      async (tx) => {
-        const outcome = await work(tx);
-        check(tx.netChanges());
-        return outcome;
-      },
-      { overrides, baseRevision, dryRun: true },
-    ),
-  );
+/** undefined: it was no rollout. */
+function toStaged({ value, committed, replayed }: Written<Outcome>): StagedWrite | undefined {
+  if (value.rollout === undefined) return undefined;
+  return { outcome: value, rollout: value.rollout, revision: committed?.revision ?? value.revision, replayed };
 }
 
 interface Beginning {
@@ -153,7 +144,7 @@ async function begin(
   const cohort = await cohortFor(fleet, name, first, gateways);
   if (isEmpty(cohort)) return undefined;
   const { overrides = [], baseRevision, idempotency } = choices;
-  const { committed, value } = await store.write(
+  const written = await store.write(
     { ...author, reason: author.reason ?? `rollout ${name} of ${changes.length} changes` },
     async (tx) => {
       await tx.rollouts.begin({ ...author, ...cohort, name, policy, changes, overrides, applied: outcome.applied });
@@ -161,8 +152,8 @@ async function begin(
     },
     { overrides, baseRevision, idempotency },
   );
-  metrics.count("rollout_events_total", { event: "began" });
-  return { outcome: value, rollout: name, revision: committed?.revision ?? outcome.revision, replayed: false };
+  if (!written.replayed) metrics.count("rollout_events_total", { event: "began" });
+  return toStaged(written);
 }
 
 function isEmpty({ expected }: Cohort): boolean {

@@ -1,11 +1,12 @@
 // A write that a real Envoy has agreed to before it is committed. In: the write, and where its changes are looked at. Out: its result.
 // The Envoy is asked between two runs of the write, not within one: others would wait for its locks meanwhile. The first run is
-// rolled back once its changes are known; the second one commits if it comes to the same. Called by writes.ts.
+// rolled back once its changes are known; the second one commits if it comes to the same. Called by writes.ts and staging.ts.
 import { createHash } from "node:crypto";
 import { AppError, Interruption } from "../errors.js";
 import { problem } from "../model/problem-codes.js";
-import type { Change } from "../model/revision.js";
+import type { Author, Change } from "../model/revision.js";
 import type { Validator, Verdict } from "../plan/validate.js";
+import type { Store, WriteChoices, WriteTx, Written } from "../store/store.js";
 
 /** Other writers may make the changes come out differently each time; then the write is given up. */
 const maxRuns = 5;
@@ -45,6 +46,22 @@ export async function validated<T>(
     }
   }
   throw new AppError("write_contention", { detail: "other writers change the same objects all the time" });
+}
+
+/** One write, its outcome and changes, checked at the end of its work. @throws what `validated` and the store throw */
+export function writeValidated<T>(
+  store: Pick<Store, "write">,
+  validator: Parameters<typeof validated>[0],
+  author: Author,
+  work: (tx: WriteTx) => Promise<T>,
+  choices: WriteChoices,
+): Promise<Written<T>> {
+  const checked = (check: (changes: readonly Change[]) => void) => async (tx: WriteTx) => {
+    const outcome = await work(tx);
+    check(tx.netChanges());
+    return outcome;
+  };
+  return validated(validator, (check) => store.write(author, checked(check), choices));
 }
 
 function assertPasses(verdict: Verdict, isRequired: boolean): void {

@@ -16,7 +16,7 @@ import type { Store, WriteChoices, WriteTx } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { readAuthor } from "./author.js";
-import { object } from "./fields.js";
+import { milliseconds, object } from "./fields.js";
 import type { Outcome } from "./outcome.js";
 import { etag } from "./preconditions.js";
 import { toPolicyBody, toRolloutBody } from "./rollout-body.js";
@@ -24,7 +24,7 @@ import { whenEnded } from "./rollout-wait.js";
 import { showObject } from "./shown-object.js";
 import { plannedPolicy, type StagedWrite, stageWrite } from "./staging.js";
 import { type Undone, undo } from "./undo.js";
-import { type ObjectName, pointedOut, validated } from "./validated-write.js";
+import { type ObjectName, pointedOut, writeValidated } from "./validated-write.js";
 import {
   dryRunField,
   idempotencyOf,
@@ -44,14 +44,7 @@ const leastRollbackWaitMs = 2_000;
 /** Query of every mutating call. */
 export const mutationQuery = object({
   wait: Type.Optional(waitField),
-  timeoutMs: Type.Optional(
-    Type.Integer({
-      minimum: 0,
-      maximum: maxWaitMs,
-      default: standardWaitMs,
-      description: `Longest wait. In ms, 0–${maxWaitMs}. Default ${standardWaitMs}.`,
-    }),
-  ),
+  timeoutMs: Type.Optional(milliseconds(0, maxWaitMs, "Longest wait.", standardWaitMs)),
   onRefusal: Type.Optional(onRefusalField),
   dryRun: Type.Optional(dryRunField),
   override: Type.Optional(overrideField),
@@ -76,6 +69,8 @@ export interface BodyChoices {
   readonly baseRevision?: Revision | undefined;
   /** Some Envoys first; left out: as the gateways' policies say. */
   readonly rollout?: RolloutPolicy | undefined;
+  /** The call writes nothing but endpoints, which are never staged: policies need not be looked at. */
+  readonly isOfEndpoints?: boolean;
   /** Where in the body an object is that Envoy refuses; undefined: nowhere. Left out: the body is of one object, and is not at fault by a part. */
   readonly pointerTo?: ((object: ObjectName) => string | undefined) | undefined;
   /** Recorded where the caller gives no reason. */
@@ -129,7 +124,7 @@ export class Writes {
     request: MutatingRequest,
     reply: ReplyHead,
     work: (tx: WriteTx) => Promise<Outcome>,
-    { override, baseRevision, reason, drain, pointerTo, rollout }: BodyChoices = {},
+    { override, baseRevision, reason, drain, pointerTo, rollout, isOfEndpoints = false }: BodyChoices = {},
   ): Promise<MutationAnswer | Plan> {
     const given = readAuthor(request.headers, request.id);
     const author = { ...given, reason: given.reason ?? reason };
@@ -140,7 +135,7 @@ export class Writes {
       throw pointerTo ? pointedOut(error, pointerTo) : error;
     };
     const keyed = { ...choices, idempotency: idempotencyOf(request) };
-    const staged = await stageWrite(this.options, author, work, keyed, rollout).catch(pointed);
+    const staged = isOfEndpoints ? undefined : await stageWrite(this.options, author, work, keyed, rollout).catch(pointed);
     if (staged) return this.#answerStaged(request, reply, author, staged);
     const write = () => this.#write(request, author, reply, work, keyed).catch(pointed);
     if (query.wait === undefined) {
@@ -210,17 +205,8 @@ export class Writes {
     work: (tx: WriteTx) => Promise<Outcome>,
     choices: WriteChoices,
   ): Promise<{ readonly answer: MutationAnswer; readonly changes: readonly Change[] }> {
-    const { value, committed, replayed, changes } = await validated(this.options.validator, (check) =>
-      this.options.store.write(
-        author,
-        async (tx) => {
-          const outcome = await work(tx);
-          check(tx.netChanges());
-          return outcome;
-        },
-        choices,
-      ),
-    );
+    const { store, validator } = this.options;
+    const { value, committed, replayed, changes } = await writeValidated(store, validator, author, work, choices);
     const revision = committed?.revision ?? value.revision;
     if (value.tagged) reply.header("etag", etag(revision));
     reply.code(value.created ? 201 : 200);

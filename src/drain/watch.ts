@@ -2,7 +2,7 @@
 // In: nodes with a configuration stream here, nodes with report streams here (which may be others). Out: rows of `drain_nodes`; and
 // the pace of load reports. Never decides anything: the jobs do, from the rows of all replicas. Built by app.ts, on every replica.
 // Clocks of replicas are not compared: an ack is as old as the database says at the moment of reading, which is an upper bound here.
-import type { OwnNode } from "../status/fleet.js";
+import type { FleetNode } from "../status/fleet-node.js";
 import type { GaugeSums, Loads, NodeLoad } from "../status/loads.js";
 import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, SharedGauges, WatchedDrain } from "../store/store.js";
 import type { Clock } from "../telemetry/clock.js";
@@ -14,7 +14,7 @@ export interface DrainWatchOptions {
   readonly replica: string;
   readonly store: DrainRowStore;
   readonly loads: Loads;
-  readonly nodes: () => Iterable<OwnNode>;
+  readonly nodes: () => Iterable<Pick<FleetNode, "id" | "gateway" | "hasEndpointsOf">>;
   /** Cluster resources that have a cluster's endpoints: itself, and those of TCP routes that name it. */
   readonly resourcesOf: (cluster: string) => readonly string[];
   /** Since when an endpoint of a cluster can't have been replaced in an Envoy, ms; undefined: not known. */

@@ -7,3 +7,6 @@
  * rollout: a gateway's policy stages its changes; that one is for api/ to ask about, and for the history to remember.
  */
 export type Guard = "emptied" | "shrink" | "size" | "drain" | "last-endpoint" | "rollout";
+
+/** Those that count what a change takes and makes: what only goes back to what was there has nothing to fear of them. */
+export const countGuards = ["emptied", "shrink", "size"] as const satisfies readonly Guard[];

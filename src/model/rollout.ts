@@ -56,7 +56,7 @@ export function cohortOf(
   nodes: readonly string[],
 ): { readonly share: number; readonly nodes: readonly string[] } {
   const wanted = "nodes" in stage ? stage.nodes : Math.ceil((nodes.length * stage.percent) / 100);
-  if ("percent" in stage && stage.percent >= 100) return { share: wholeShare, nodes: [...nodes].sort() };
+  if (isWhole(stage)) return { share: wholeShare, nodes: [...nodes].sort() };
   const placed = nodes
     .map((node) => ({ node, position: positionOf(rollout, node) }))
     .sort((a, b) => a.position - b.position || (a.node < b.node ? -1 : 1));

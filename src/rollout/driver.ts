@@ -2,8 +2,9 @@
 // conditional transitions in the database, so it does not matter which of them takes one, nor that one dies between two.
 // In: the store. Out: revisions like any client's (stage, promotion, abort). Called by app.ts.
 import { AppError, errorCodes } from "../errors.js";
+import { countGuards } from "../model/guard.js";
 import type { Author, Change, Revision } from "../model/revision.js";
-import { cohortOf, isWhole, type RolloutStage, wholeShare } from "../model/rollout.js";
+import { cohortOf, isWhole, type RolloutStage } from "../model/rollout.js";
 import type { Fleet } from "../status/fleet.js";
 import type { Cohort, OpenRollout, Store, StoredRollout, WriteTx } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
@@ -19,7 +20,7 @@ const nodesPerPage = 1_000;
 
 /** The rooms that it goes through, and the writes of the API that it makes. */
 export interface DriverOptions {
-  readonly store: Pick<Store, "write" | "rollouts" | "onRevisionHint">;
+  readonly store: Pick<Store, "write" | "rollouts">;
   readonly fleet: Pick<Fleet, "nodes">;
   readonly watch: RolloutWatch;
   /** Makes each object what it is after the changes, through the rules of all writes; within a transaction. */
@@ -28,7 +29,6 @@ export interface DriverOptions {
   readonly putBack: (tx: WriteTx, changes: readonly Change[], revision: Revision) => Promise<void>;
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly now?: () => number;
 }
 
 /** Connected Envoys of a gateway, by id, on all replicas. @throws database_unavailable */
@@ -42,7 +42,7 @@ export async function connectedNodes(fleet: Pick<Fleet, "nodes">, gateway: strin
   }
 }
 
-/** Who sees a stage's changes. A stage that is everybody needs no share: there they are promoted. @throws database_unavailable */
+/** Who sees a stage's changes. @throws database_unavailable */
 export async function cohortFor(
   fleet: Pick<Fleet, "nodes">,
   rollout: string,
@@ -53,7 +53,7 @@ export async function cohortFor(
   const expected = new Map<string, readonly string[]>();
   for (const gateway of gateways) {
     const { share, nodes } = cohortOf(rollout, stage, await connectedNodes(fleet, gateway));
-    shares.set(gateway, isWhole(stage) ? wholeShare : share);
+    shares.set(gateway, share);
     expected.set(gateway, nodes);
   }
   return { shares, expected };
@@ -65,11 +65,8 @@ export class RolloutDriver {
   #look: Promise<void> = Promise.resolve();
   #closed = false;
   #failing = false;
-  readonly #now: () => number;
 
-  constructor(private readonly options: DriverOptions) {
-    this.#now = options.now ?? Date.now;
-  }
+  constructor(private readonly options: DriverOptions) {}
 
   start(): void {
     this.#schedule(0);
@@ -96,7 +93,7 @@ export class RolloutDriver {
     try {
       const open = await store.rollouts.open();
       metrics.set("rollouts_open", {}, open.length);
-      await watch.look(open, this.#now());
+      await watch.look(open, Date.now());
       for (const one of open) await this.#step(one);
       this.#failing = false;
       return open.length;
@@ -136,13 +133,14 @@ export class RolloutDriver {
       return;
     }
     const { expected } = await cohortFor(fleet, name, { percent: 100 }, gateways);
+    const changes = await store.rollouts.changesOf(name);
     const author = authorOf(rollout, `rollout ${name}: promoted${rollout.reason ? `: ${rollout.reason}` : ""}`);
     try {
       const { value } = await store.write(
         author,
         async (tx) => {
           if (!(await tx.rollouts.promote(name, stage, expected))) return false;
-          await promote(tx, rollout.changes);
+          await promote(tx, changes);
           if (rollout.applied) await tx.recordApplied(rollout.applied.set, rollout.applied.objects);
           return true;
         },
@@ -171,9 +169,10 @@ export class RolloutDriver {
 
   /** It is everywhere, and proves bad: the revision that promoted it is undone. */
   async #takeBack(rollout: StoredRollout, cause: AbortCause, detail: string): Promise<void> {
-    const { name, revision, changes } = rollout;
+    const { name, revision } = rollout;
     const author = authorOf(rollout, `rollout ${name}: stopped: ${detail}`);
     const { putBack, store } = this.options;
+    const changes = await store.rollouts.changesOf(name);
     try {
       const work = async (tx: WriteTx): Promise<boolean> => {
         if (!(await tx.rollouts.finish(name, "aborted", { cause, detail }))) return false;
@@ -181,7 +180,7 @@ export class RolloutDriver {
         return true;
       };
       // It goes back to what was there before, so no guard stands in its way.
-      const { value } = await store.write(author, work, { overrides: ["emptied", "shrink", "size"] });
+      const { value } = await store.write(author, work, { overrides: countGuards });
       if (value) this.#tell(rollout, "aborted", { cause, detail });
     } catch (error) {
       if (!isRefused(error)) throw error;

@@ -11,15 +11,15 @@ import type { FleetNode } from "../status/fleet-node.js";
 import { overlaps, type RevisionChanges, typeBits } from "../status/node-report.js";
 import type { OpenRollout, RolloutNode, RolloutStore, StoredRollout, Traffic } from "../store/store.js";
 
-/** Requests that an Envoy's load reports have told of since its stream began; undefined: no report stream of it is here. */
+/** Requests that an Envoy's metrics have told of since its stream began; undefined: no report stream of it is here. */
 export type TrafficOf = (node: string) => Traffic | undefined;
 
 /** The rooms that are looked at. */
 export interface WatchOptions {
   readonly replica: string;
-  readonly store: Pick<RolloutStore, "saveNodes" | "addTraffic">;
+  readonly store: Pick<RolloutStore, "changesOf" | "saveNodes" | "addTraffic">;
   readonly snapshots: Pick<Snapshots, "preview">;
-  readonly fleet: Pick<Fleet, "nodesHere" | "onOpened">;
+  readonly fleet: Pick<Fleet, "ownNodes" | "onOpened">;
   readonly trafficOf: TrafficOf;
 }
 
@@ -64,7 +64,7 @@ export class RolloutWatch {
   async look(open: readonly OpenRollout[], now: number): Promise<void> {
     this.#isWatching = open.length > 0;
     if (!this.#isWatching) return this.#forget();
-    const own = [...this.options.fleet.nodesHere()];
+    const own = [...this.options.fleet.ownNodes()];
     for (const { rollout } of open) {
       await this.#saveNodes(rollout, own, now);
       await this.#saveTraffic(rollout, own);
@@ -81,7 +81,12 @@ export class RolloutWatch {
   }
 
   async #saveNodes(rollout: StoredRollout, own: readonly FleetNode[], now: number): Promise<void> {
-    const rows = new Map(own.filter((node) => isConcerned(rollout, node)).map((node) => [node.id, this.#rowOf(rollout, node)]));
+    const touched = await this.#touchedBy(rollout);
+    const rows = new Map(
+      own
+        .filter((node) => isConcerned(rollout, node))
+        .map((node) => [node.id, this.#rowOf(rollout, node, touched?.get(node.gateway))]),
+    );
     // One that was here, and is not any more, on the same stage.
     for (const { last } of [...this.#written.values()]) {
       if (last.rollout === rollout.name && last.stage === rollout.stage && !rows.has(last.node))
@@ -110,8 +115,7 @@ export class RolloutWatch {
     }
   }
 
-  #rowOf(rollout: StoredRollout, node: FleetNode): Row {
-    const touched = this.#touchedBy(rollout)?.get(node.gateway);
+  #rowOf(rollout: StoredRollout, node: FleetNode, touched: Touched | undefined): Row {
     const open = node.exceptions.filter((exception) => overlaps(exception, touched?.changes));
     const refused = open.find((exception) => isNewRefusal(exception, rollout));
     const sees = rollout.state === "watching" || node.view === viewName(node.gateway, rollout.name);
@@ -129,9 +133,10 @@ export class RolloutWatch {
   }
 
   /** Resources that the rollout makes others, by gateway; undefined: it can't be told (any more), as the base has moved on. */
-  #touchedBy({ name, changes, state }: StoredRollout): ReadonlyMap<string, Touched> | undefined {
+  async #touchedBy({ name, state }: StoredRollout): Promise<ReadonlyMap<string, Touched> | undefined> {
     const known = this.#touched.get(name);
     if (known) return known;
+    const changes = await this.options.store.changesOf(name);
     const isBase = state === "watching"; // Promoted: what led here, seen from the other end.
     const preview = this.options.snapshots.preview(isBase ? changes.map(inverseOf) : changes);
     if (!preview) return undefined;

@@ -207,13 +207,10 @@ export class Snapshots {
     return merged;
   }
 
-  /** How long after its endpoints' ack a cluster may still be warming, ms. */
-  readyDelayMs(cluster: string): number {
+  /** How long after its endpoints' ack a cluster may still be warming in an Envoy that has this snapshot, ms. */
+  readyDelayMs(snapshot: GatewaySnapshot, cluster: string): number {
     const state = this.#state;
-    if (!state) return 0;
-    // In a rollout and out of it: the longer one is right for both.
-    const tried = [...state.overlays.values()].map(({ changes }) => state.tryOut(changes, () => readyDelayMs(state, cluster)));
-    return Math.max(readyDelayMs(state, cluster), ...tried);
+    return state ? this.#within(state, snapshot, () => readyDelayMs(state, cluster)) : 0;
   }
 
   /** The RouteConfiguration with some routes in another form; undefined when its listener is gone meanwhile. Shared by all streams that need the same. */

@@ -109,6 +109,12 @@ export class FleetNode implements Answers {
     return acked ?? 0;
   }
 
+  /** Whether it has acked the endpoints of these cluster resources as of the revision, or newer ones. */
+  hasEndpointsOf(resources: readonly string[], revision: Revision): boolean {
+    if (this.readAcked("endpoint") < revision) return false;
+    return !this.exceptions.some(({ type, name }) => type === "endpoint" && resources.includes(name));
+  }
+
   /** Reads its streams again. Says what differs from the last time. */
   refresh(): Difference {
     let subscribed = 0;

@@ -44,14 +44,6 @@ export interface FleetOptions {
   readonly maxWaits?: number;
 }
 
-/** An Envoy whose configuration stream is on this replica. */
-export interface OwnNode {
-  readonly id: string;
-  readonly gateway: string;
-  /** Whether it has acked the endpoints of these cluster resources as of the revision, or newer ones. */
-  hasEndpointsOf(resources: readonly string[], revision: Revision): boolean;
-}
-
 /** A page of nodes. */
 export interface NodeList {
   readonly items: readonly NodeView[];
@@ -203,18 +195,8 @@ export class Fleet {
   }
 
   /** Envoys whose newest stream is on this replica; a live view. */
-  nodesHere(): Iterable<FleetNode> {
+  ownNodes(): Iterable<FleetNode> {
     return this.#tracker.nodes();
-  }
-
-  /** Envoys whose configuration streams are on this replica. */
-  *ownNodes(): Iterable<OwnNode> {
-    for (const node of this.#tracker.nodes()) {
-      const hasEndpointsOf = (resources: readonly string[], revision: Revision): boolean =>
-        node.readAcked("endpoint") >= revision &&
-        !node.exceptions.some(({ type, name }) => type === "endpoint" && resources.includes(name));
-      yield { id: node.id, gateway: node.gateway, hasEndpointsOf };
-    }
   }
 
   /** Ends all waits with what there is, and lets no new one begin: before the streams end, so that no wait takes that for an answer. */

@@ -2,7 +2,7 @@
 // In: the net changes of a transaction, before its commit. Out: nothing, or `guard_refused` with the figures and what overrides it.
 // Counts are those that the newest revision recorded. Called by write.ts, for dry runs too.
 import { AppError } from "../errors.js";
-import type { Guard } from "../model/guard.js";
+import type { countGuards, Guard } from "../model/guard.js";
 import { type Kind, kinds } from "../model/revision.js";
 import { space } from "./objects.js";
 import { type CountColumns, fromCountColumns, type ObjectCounts } from "./revisions.js";
@@ -18,7 +18,7 @@ export const maxObjects: ObjectCounts = { cluster: 50_000, endpoint: 500_000, li
 
 /** One guard that says no, with its figures. */
 export interface GuardFault {
-  readonly guard: Extract<Guard, "emptied" | "shrink" | "size">;
+  readonly guard: (typeof countGuards)[number];
   readonly kind: Kind;
   /** Whose enabled endpoints are counted; left out: all objects of the kind. */
   readonly cluster?: string;

@@ -25,7 +25,6 @@ export interface StoredRollout extends Author {
   /** Index into the policy's stages. */
   readonly stage: number;
   readonly policy: RolloutPolicy;
-  readonly changes: readonly Change[];
   readonly gateways: readonly string[];
   /** gateway → Envoys of the stage, by id, as they were connected when it began. */
   readonly expected: ReadonlyMap<string, readonly string[]>;
@@ -91,6 +90,8 @@ export interface RolloutStore {
   /** Those under way. To be asked by whoever looks after them: a gap between two questions is noted. */
   open(): Promise<readonly OpenRollout[]>;
   one(name: string): Promise<OpenRollout | undefined>;
+  /** What it changes, which never changes itself and may be large: to be asked once. Empty: there is none of this name. */
+  changesOf(name: string): Promise<readonly Change[]>;
   /** Newest first, at most `limit`, those that began before the one of this name. */
   list(limit: number, before?: string): Promise<readonly StoredRollout[]>;
   /** What a replica sees of its own Envoys. `streams`: that were opened since the last time. */
@@ -107,7 +108,6 @@ interface RolloutRow {
   readonly state: RolloutState;
   readonly stage: number;
   readonly policy: RolloutPolicy;
-  readonly changes: readonly SpecChange[];
   readonly shares: Readonly<Record<string, number>>;
   readonly expected: Readonly<Record<string, readonly string[]>>;
   readonly overrides: readonly Guard[];
@@ -127,7 +127,7 @@ interface RolloutRow {
 }
 
 const ageMs = (column: string): string => `(extract(epoch from clock_timestamp() - ${column}) * 1000)::double precision`;
-const columns = `name, state, stage, policy, changes, shares, expected, overrides, applied, revision, began_in, author, request_id, reason, started_at,
+const columns = `name, state, stage, policy, shares, expected, overrides, applied, revision, began_in, author, request_id, reason, started_at,
   ended_at, cause, detail, ${ageMs("stage_at")} as stage_age_ms,
   ${ageMs("greatest(stage_at, resumed_at)")} as attended_ms, ${ageMs("acked_at")} as baked_ms`;
 
@@ -137,7 +137,6 @@ function fromRow(row: RolloutRow): StoredRollout {
     ...{ name, state, stage, overrides, revision, author },
     // JSON has no undefined.
     policy: { ...policy, abortOn: { ...policy.abortOn, errorRate: policy.abortOn.errorRate } },
-    changes: row.changes.map(toChange),
     gateways: Object.keys(row.shares).sort(),
     expected: new Map(Object.entries(row.expected)),
     applied: row.applied ?? undefined,
@@ -235,28 +234,32 @@ function createPolicies(pool: pg.Pool): Pick<RolloutStore, "policies"> {
   };
 }
 
-/** Rollouts on a pool. */
-export function createRolloutStore(pool: pg.Pool): RolloutStore {
+/** `api` reads for callers; `feed`, which they can't starve, is for those who look after rollouts. */
+export function createRolloutStore(api: pg.Pool, feed: pg.Pool): RolloutStore {
   return {
     async open() {
       const rows = await read<RolloutRow>(
-        pool,
+        feed,
         `update rollouts set looked_at = clock_timestamp(),
                 resumed_at = case when looked_at < clock_timestamp() - ${unattendedAfter} then clock_timestamp() else resumed_at end
           where state in ('staging', 'watching') returning ${columns}`,
       );
-      return withNodes(pool, rows);
+      return withNodes(feed, rows);
     },
     async one(name) {
       const [found] = await withNodes(
-        pool,
-        await read<RolloutRow>(pool, `select ${columns} from rollouts where name = $1`, [name]),
+        api,
+        await read<RolloutRow>(api, `select ${columns} from rollouts where name = $1`, [name]),
       );
       return found;
     },
+    async changesOf(name) {
+      const [row] = await read<{ changes: readonly SpecChange[] }>(api, "select changes from rollouts where name = $1", [name]);
+      return (row?.changes ?? []).map(toChange);
+    },
     async list(limit, before) {
       const rows = await read<RolloutRow>(
-        pool,
+        api,
         `select ${columns} from rollouts
           where $2::text is null or (started_at, name) < (select started_at, name from rollouts where name = $2)
           order by started_at desc, name desc limit $1`,
@@ -265,21 +268,21 @@ export function createRolloutStore(pool: pg.Pool): RolloutStore {
       return rows.map(fromRow);
     },
     async saveNodes(replica, nodes) {
-      if (nodes.length > 0) await read(pool, saveNodesQuery, [replica, JSON.stringify(nodes)]);
+      if (nodes.length > 0) await read(feed, saveNodesQuery, [replica, JSON.stringify(nodes)]);
     },
     async addTraffic(replica, rollout, stage, stageTraffic, others) {
       const counted = [
         { sees: true, ...stageTraffic },
         { sees: false, ...others },
       ].filter(({ requests, errors }) => requests + errors > 0);
-      if (counted.length > 0) await read(pool, addTrafficQuery, [replica, rollout, stage, JSON.stringify(counted)]);
+      if (counted.length > 0) await read(feed, addTrafficQuery, [replica, rollout, stage, JSON.stringify(counted)]);
     },
     async markAcked(name, stage) {
-      await read(pool, "update rollouts set acked_at = clock_timestamp() where name = $1 and stage = $2 and acked_at is null", [
+      await read(feed, "update rollouts set acked_at = clock_timestamp() where name = $1 and stage = $2 and acked_at is null", [
         name,
         stage,
       ]);
     },
-    ...createPolicies(pool),
+    ...createPolicies(api),
   };
 }

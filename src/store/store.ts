@@ -166,7 +166,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     onRevisionHint: (callback) => subscribe("revision", callback),
     onSyncHint: (callback) => subscribe("sync", callback),
     status: observeStatus(createStatusStore(feed, notify), observe),
-    rollouts: createRolloutStore(feed),
+    rollouts: createRolloutStore(api, feed),
     drains: createDrainStore({ api, feed, jobs: jobOptions, observe }),
     leases: createLeaseStore(api, jobOptions, observe),
     async close() {

@@ -225,7 +225,10 @@ export class NodeStream implements StreamView, NodeReport {
   #warmMs(sent: Sent): number {
     const known = warmMsByFrame.get(sent.frame);
     if (known !== undefined) return known;
-    const warmMs = sent.frame.resources.reduce((longest, { name }) => Math.max(longest, this.snapshots.readyDelayMs(name)), 0);
+    const warmMs = sent.frame.resources.reduce(
+      (longest, { name }) => Math.max(longest, this.snapshots.readyDelayMs(this.snapshot, name)),
+      0,
+    );
     warmMsByFrame.set(sent.frame, warmMs);
     return warmMs;
   }
@@ -303,7 +306,7 @@ export class NodeStream implements StreamView, NodeReport {
       // Refused endpoints that are taken away end the warming too; told by no other answer when the cluster's own was refused.
       if (sent.kind === "repair") names.push(...sent.frame.removed);
       this.types.cluster.endpointsAcked(names);
-      this.#readiness.endpointsAcked(names, (name) => this.snapshots.readyDelayMs(name), now);
+      this.#readiness.endpointsAcked(names, (name) => this.snapshots.readyDelayMs(this.snapshot, name), now);
     } else if (type === "cluster") this.#readiness.clustersAcked();
     else this.#readiness.namingAcked(type, this.types[type].acked, now);
   }

@@ -9,7 +9,7 @@ import { createFollower } from "../../src/snapshot/follower.js";
 import type { Snapshots } from "../../src/snapshot/snapshots.js";
 import type { NodeView } from "../../src/status/node-view.js";
 import type { Sync } from "../../src/status/sync.js";
-import { createStore, type Store } from "../../src/store/store.js";
+import { createStore, type NodeRow, type Store } from "../../src/store/store.js";
 import { createLogger } from "../../src/telemetry/logger.js";
 import { createMetrics } from "../../src/telemetry/metrics.js";
 import { type Api, createApi } from "../support/api-client.js";
@@ -115,3 +115,16 @@ export function faults(body: unknown): readonly string[] {
   if (typeof body !== "object" || body === null || !("errors" in body) || !Array.isArray(body.errors)) return [];
   return body.errors.map((error: { code: string; pointer: string }) => `${error.code} ${error.pointer}`).sort();
 }
+
+/** An Envoy of gateway edge, as replica r1 writes of one that is connected. */
+export const edgeNode = (id: string): NodeRow => ({
+  id,
+  gateway: "edge",
+  replica: "r1",
+  connected: true,
+  since: new Date().toISOString(),
+  streams: ["ads-delta"] as const,
+  envoyVersion: "1.40.0",
+  acked: { cluster: 1, endpoint: 1, listener: 1, route: 1 },
+  exceptions: [],
+});

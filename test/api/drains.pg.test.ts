@@ -6,7 +6,7 @@ import { DrainJobs } from "../../src/drain/drain-jobs.js";
 import { createLogger } from "../../src/telemetry/logger.js";
 import { createMetrics } from "../../src/telemetry/metrics.js";
 import { sql } from "../support/postgres.js";
-import { type ApiUnderTest, faults, startApi } from "./api-under-test.js";
+import { type ApiUnderTest, edgeNode, faults, startApi } from "./api-under-test.js";
 
 interface Drain {
   readonly id: string;
@@ -46,20 +46,9 @@ beforeEach(async () => {
     hosts: [`${app}.example`],
     backends: [{ cluster: app, weight: 1 }],
   });
-  await it.store.status.saveNodes("r1", ["edge-1", "edge-2"].map(edge), []);
+  await it.store.status.saveNodes("r1", ["edge-1", "edge-2"].map(edgeNode), []);
 });
 
-const edge = (id: string) => ({
-  id,
-  gateway: "edge",
-  replica: "r1",
-  connected: true,
-  since: new Date().toISOString(),
-  streams: ["ads-delta"] as const,
-  envoyVersion: "1.40.0",
-  acked: { cluster: 1, endpoint: 1, listener: 1, route: 1 },
-  exceptions: [],
-});
 const key = (host: number) => `10.0.${count}.${host}:80`;
 const call = (method: string, path: string, body?: unknown, headers?: Record<string, string>) =>
   it.api.call(method, path, body, headers);

@@ -1,13 +1,12 @@
 // `chancery drain` as a deploy script calls it: it counts down, and 0 means that the process may be stopped, nothing else does.
 // Mutants tried and caught: exit 0 without --wait; exit 0 after an unsafe end; the drain cancelled by Ctrl-C; a control plane that is
 // away for a moment ending the wait.
-import { Command } from "commander";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { registerCommands } from "../../src/cli/commands.js";
 import { DrainJobs } from "../../src/drain/drain-jobs.js";
 import { createLogger } from "../../src/telemetry/logger.js";
 import { createMetrics } from "../../src/telemetry/metrics.js";
-import { type ApiUnderTest, startApi } from "../api/api-under-test.js";
+import { type ApiUnderTest, edgeNode, startApi } from "../api/api-under-test.js";
+import { type RunningCommand, startCommand } from "../support/command-line.js";
 import { waitFor } from "../support/wait.js";
 
 let it: ApiUnderTest;
@@ -15,54 +14,14 @@ let jobs: DrainJobs;
 let count = 0;
 let app = "";
 
-class Left extends Error {
-  constructor(readonly code: number) {
-    super(`left with ${code}`);
-  }
-}
-
-interface Run {
-  readonly done: Promise<{ out: string; error: string; code: number }>;
-  out(): string;
-  interrupt(): void;
-}
-
-function chancery(...words: string[]): Run {
-  let [out, error] = ["", ""];
-  let interrupt = (): void => {};
-  const program = new Command("chancery");
-  registerCommands(program, {
-    out: (text) => {
-      out += text;
-    },
-    error: (text) => {
-      error += text;
-    },
-    exit: (left) => {
-      throw new Left(left);
-    },
-    whenClosed: () => new AbortController().signal,
-    onInterrupt: (callback) => {
-      interrupt = callback;
-      return () => {};
-    },
-  });
-  const done = program.parseAsync([...words, "--api", it.api.url, "--author", "ada"], { from: "user" }).then(
-    () => ({ out, error, code: 0 }),
-    (thrown: unknown) => {
-      if (!(thrown instanceof Left)) throw thrown;
-      return { out, error, code: thrown.code };
-    },
-  );
-  return { done, out: () => out, interrupt: () => interrupt() };
-}
+const chancery = (...words: string[]): RunningCommand => startCommand([...words, "--api", it.api.url, "--author", "ada"]);
 
 beforeAll(async () => {
   it = await startApi({ plans: true });
   jobs = new DrainJobs({ store: it.store, log: createLogger("silent"), metrics: createMetrics() });
   jobs.start();
   await it.store.status.heartbeat({ id: "r1", startedAt: new Date().toISOString(), revision: 1, leaseMs: 600_000 });
-  await it.store.status.saveNodes("r1", [node("edge-1")], []);
+  await it.store.status.saveNodes("r1", [edgeNode("edge-1")], []);
   await it.api.post("/v1/listeners", { name: "web", port: 8443, protocol: "http", gateways: ["edge"] });
 });
 afterAll(async () => {
@@ -79,21 +38,10 @@ beforeEach(async () => {
   await it.api.post("/v1/routes", { name: app, protocol: "http", listeners: ["web"], hosts: [`${app}.example`], backends });
 });
 
-const node = (id: string) => ({
-  id,
-  gateway: "edge",
-  replica: "r1",
-  connected: true,
-  since: new Date().toISOString(),
-  streams: ["ads-delta"] as const,
-  envoyVersion: "1.40.0",
-  acked: { cluster: 1, endpoint: 1, listener: 1, route: 1 },
-  exceptions: [],
-});
 const key = (host: number) => `10.0.${count}.${host}:80`;
-async function begun(run: Run): Promise<string> {
-  await waitFor("the drain has begun", () => /drain ([0-9a-f]{16}):/.test(run.out()), { timeoutMs: 10_000, everyMs: 20 });
-  return /drain ([0-9a-f]{16}):/.exec(run.out())?.[1] ?? "";
+async function begun(run: RunningCommand): Promise<string> {
+  await waitFor("the drain has begun", () => /drain ([0-9a-f]{16}):/.test(run.out), { timeoutMs: 10_000, everyMs: 20 });
+  return /drain ([0-9a-f]{16}):/.exec(run.out)?.[1] ?? "";
 }
 async function report(drain: string, inFlight: number): Promise<void> {
   const row = { drain, node: "edge-1", gateway: "edge" };
@@ -104,11 +52,11 @@ async function report(drain: string, inFlight: number): Promise<void> {
 test("--wait counts down, and ends with 0 when it is safe to stop", async () => {
   const run = chancery("drain", app, key(1), "--wait", "--timeout", "60s", "--reason", "deploy 7");
   const id = await begun(run);
-  await waitFor("it names who has not got it", () => run.out().includes("0 of 1 send nothing new (not yet: edge-1)"));
+  await waitFor("it names who has not got it", () => run.out.includes("0 of 1 send nothing new (not yet: edge-1)"));
   await report(id, 3);
-  await waitFor("it counts", () => run.out().includes("3 in flight"), { timeoutMs: 10_000 });
+  await waitFor("it counts", () => run.out.includes("3 in flight"), { timeoutMs: 10_000 });
   await report(id, 1);
-  await waitFor("it counts down", () => run.out().includes("1 in flight"), { timeoutMs: 10_000 });
+  await waitFor("it counts down", () => run.out.includes("1 in flight"), { timeoutMs: 10_000 });
   await report(id, 0);
   const { out, code } = await run.done;
   expect([code, out.trimEnd().split("\n").at(-1)]).toEqual([0, "safe to stop: nothing is in flight"]);

@@ -1,44 +1,16 @@
 // The history from the command line: what a person reads, what is put back, and what a script learns from the exit code.
-import { Command } from "commander";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { registerCommands } from "../../src/cli/commands.js";
 import { type ApiUnderTest, startApi, synced } from "../api/api-under-test.js";
 import { age } from "../support/aged-history.js";
+import { type FinishedCommand, runCommand } from "../support/command-line.js";
 import { sql } from "../support/postgres.js";
 
 let under: ApiUnderTest;
 
-class Left extends Error {
-  constructor(readonly code: number) {
-    super(`left with ${code}`);
-  }
-}
-
-/** One command line; resolves with all that it printed and its exit code. */
-async function chancery(...words: string[]): Promise<{ out: string; error: string; code: number }> {
-  let [out, error, code] = ["", "", 0];
-  const program = new Command("chancery");
-  registerCommands(program, {
-    out: (text) => {
-      out += text;
-    },
-    error: (text) => {
-      error += text;
-    },
-    exit: (left) => {
-      throw new Left(left);
-    },
-    whenClosed: () => new AbortController().signal,
-  });
-  try {
-    const isAudit = words[0] === "audit";
-    const at = ["--api", under.api.url, "--author", "ada"];
-    await program.parseAsync([...words.slice(0, isAudit ? 2 : 1), ...at, ...words.slice(isAudit ? 2 : 1)], { from: "user" });
-  } catch (thrown) {
-    if (!(thrown instanceof Left)) throw thrown;
-    code = thrown.code;
-  }
-  return { out, error, code };
+/** One command line; `audit verify` is of two words. */
+function chancery(...words: string[]): Promise<FinishedCommand> {
+  const length = words[0] === "audit" ? 2 : 1;
+  return runCommand([...words.slice(0, length), "--api", under.api.url, "--author", "ada", ...words.slice(length)]);
 }
 
 const names = () => under.store.loadState().then(({ clusters }) => clusters.map(({ name }) => name));

@@ -2,45 +2,15 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command } from "commander";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { registerCommands } from "../../src/cli/commands.js";
 import { type ApiUnderTest, startApi, synced } from "../api/api-under-test.js";
+import { type FinishedCommand, runCommand } from "../support/command-line.js";
 import { freePort } from "../support/ports.js";
 
 let under: ApiUnderTest;
 let folder: string;
 
-class Left extends Error {
-  constructor(readonly code: number) {
-    super(`left with ${code}`);
-  }
-}
-
-/** One command line; resolves with all that it printed and its exit code. */
-async function chancery(...words: string[]): Promise<{ out: string; error: string; code: number }> {
-  let [out, error, code] = ["", "", 0];
-  const program = new Command("chancery");
-  registerCommands(program, {
-    out: (text) => {
-      out += text;
-    },
-    error: (text) => {
-      error += text;
-    },
-    exit: (left) => {
-      throw new Left(left);
-    },
-    whenClosed: () => new AbortController().signal,
-  });
-  try {
-    await program.parseAsync(words, { from: "user" });
-  } catch (thrown) {
-    if (!(thrown instanceof Left)) throw thrown;
-    code = thrown.code;
-  }
-  return { out, error, code };
-}
+const chancery = (...words: string[]): Promise<FinishedCommand> => runCommand(words);
 
 const at = () => ["--api", under.api.url, "--author", "Ada Lovelace"];
 

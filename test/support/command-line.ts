@@ -8,8 +8,19 @@ export interface RunningCommand {
   readonly error: string;
   /** Resolves with the exit code. */
   readonly ended: Promise<number>;
+  /** The same with all that it printed. */
+  readonly done: Promise<FinishedCommand>;
   /** As if its reader had gone. */
   close(): void;
+  /** Ctrl-C. */
+  interrupt(): void;
+}
+
+/** A command that has come to its end. */
+export interface FinishedCommand {
+  readonly out: string;
+  readonly error: string;
+  readonly code: number;
 }
 
 class Left extends Error {
@@ -21,6 +32,7 @@ class Left extends Error {
 export function startCommand(words: readonly string[]): RunningCommand {
   const said = { out: "", error: "" };
   const closed = new AbortController();
+  let interrupt = (): void => {};
   const program = new Command("chancery");
   registerCommands(program, {
     out: (text) => {
@@ -33,6 +45,10 @@ export function startCommand(words: readonly string[]): RunningCommand {
       throw new Left(left);
     },
     whenClosed: () => closed.signal,
+    onInterrupt: (callback) => {
+      interrupt = callback;
+      return () => {};
+    },
   });
   const ended = program.parseAsync([...words], { from: "user" }).then(
     () => 0,
@@ -49,15 +65,13 @@ export function startCommand(words: readonly string[]): RunningCommand {
       return said.error;
     },
     ended,
+    done: ended.then((code) => ({ ...said, code })),
     close: () => closed.abort(),
+    interrupt: () => interrupt(),
   };
 }
 
 /** The same, to its end. */
-export async function runCommand(
-  words: readonly string[],
-): Promise<{ readonly out: string; readonly error: string; readonly code: number }> {
-  const command = startCommand(words);
-  const code = await command.ended;
-  return { out: command.out, error: command.error, code };
+export function runCommand(words: readonly string[]): Promise<FinishedCommand> {
+  return startCommand(words).done;
 }

@@ -41,7 +41,6 @@ const open = ({ rollout = {}, abortOn = {}, nodes = [node("a"), node("b")], traf
       bakeMs: 1_000,
       abortOn: { nack: true, disconnect: true, errorRate: undefined, ...abortOn },
     },
-    changes: [],
     gateways: ["edge"],
     expected: new Map([["edge", ["a", "b"]]]),
     overrides: [],

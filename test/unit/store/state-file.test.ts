@@ -125,7 +125,7 @@ test("a folder that can't be written to is an error, and what was there stays", 
   expect((await file.read())?.rows.revision).toBe(3);
 });
 
-test("10,000 clusters of 10 endpoints are written in slices: the event loop is not held for 20 ms by one", {
+test("10,000 clusters of 10 endpoints are written in slices: the event loop is never held by the whole", {
   timeout: 60_000,
 }, async () => {
   const names = Array.from({ length: 10_000 }, (_, index) => `cluster-${index}`);
@@ -149,6 +149,7 @@ test("10,000 clusters of 10 endpoints are written in slices: the event loop is n
   console.log(
     `${bytes} bytes in ${Math.round(readAt - startedAt)} ms, cpu ${Math.round((user + system) / 1e3)} ms, delay p99 ${delay.percentile(99) / 1e6} ms, max ${delay.max / 1e6} ms; read in ${Math.round(performance.now() - readAt)} ms`,
   );
-  // The 99th percentile: on a busy machine the longest is the scheduler's.
-  expect(delay.percentile(99) / 1e6).toBeLessThan(20);
+  // In one piece it would be held for all of the CPU that the write takes; a slice takes about a twentieth of that. The 99th
+  // percentile: on a busy machine the longest is the scheduler's. (Mutant: no pause between slices.)
+  expect(delay.percentile(99) / 1e6).toBeLessThan((user + system) / 1e3 / 3);
 });
