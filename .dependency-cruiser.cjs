@@ -4,9 +4,10 @@
 const rooms = {
   model: [],
   telemetry: [],
+  disk: [],
   proto: [],
   translate: ["model", "proto"],
-  store: ["model", "telemetry"],
+  store: ["model", "disk", "telemetry"],
   status: ["model", "store", "telemetry"],
   snapshot: ["model", "store", "translate", "proto", "telemetry"],
   xds: ["model", "snapshot", "status", "proto", "telemetry"],
