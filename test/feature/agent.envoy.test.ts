@@ -1,6 +1,7 @@
 // An agent beside an Envoy: what the Envoy has acked outlives every control plane, and an Envoy that starts while none answers gets it.
 // Real Envoy, real control plane, the agent as a process. A mutant that was tried, and is caught, stands beside its test.
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http2";
 import { join } from "node:path";
 import { beforeAll, beforeEach, expect, test } from "vitest";
 import { type AgentProcess, startAgent } from "../support/agent.js";
@@ -98,6 +99,8 @@ test("with no control plane an Envoy that starts serves within 5 s, and what cha
 
 // Mutant: an Envoy that names what it has gets what is on disk all the same.
 test("an Envoy that runs keeps what it has, and is not set back to what is on disk", async () => {
+  await replica.api.call("PUT", `/v1/routes/all${acked}`, routeBody("all", "web", "two"));
+  await kept();
   const old = await readFiles();
   await replica.api.call("PUT", `/v1/routes/all${acked}`, routeBody("all", "web", "one"));
   await kept();
@@ -124,16 +127,29 @@ test("an agent that has lost its disk learns everything again from the Envoy tha
   expect((await load.stop()).failures).toEqual([]);
 });
 
-// Mutant: patience without end.
-test("a control plane that hangs is as good as none, for an Envoy that starts", async () => {
-  replica.pause();
-  await envoy.kill();
-  await envoy.start();
-  await waitFor("the route serves", async () => (await backendOf()) === "one");
-  expect(await status()).toMatchObject({ serving: "last-known-good" });
-  replica.resume();
-  await waitFor("it is live again", async () => (await status())?.serving === "live");
-});
+// Mutant: patience without end (of the second one; the first is found by its silence to a ping).
+test.each(["hangs", "takes streams and says nothing"] as const)(
+  "a control plane that %s is as good as none, for an Envoy that starts",
+  async (how) => {
+    const silent = createServer().on("stream", (stream) => stream.on("error", () => undefined));
+    if (how === "hangs") replica.pause();
+    else {
+      await replica.kill();
+      await new Promise<void>((resolve) => silent.listen(replica.xdsPort, "127.0.0.1", resolve));
+    }
+    await envoy.kill();
+    await envoy.start();
+    await waitFor("the route serves", async () => (await backendOf()) === "one");
+    expect(await status()).toMatchObject({ serving: "last-known-good" });
+    if (how === "hangs") replica.resume();
+    else {
+      await agent.kill(); // It holds a connection to the silent one.
+      await new Promise((resolve) => silent.close(resolve));
+      await Promise.all([agent.start(), replica.start()]);
+    }
+    await waitFor("it is live again", async () => (await status())?.serving === "live");
+  },
+);
 
 // Mutant: no checksum. Of each file itself: test/unit/store/state-file.test.ts.
 test("a damaged file is not served: the Envoy waits, without a port, as it does without an agent", async () => {
