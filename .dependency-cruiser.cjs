@@ -4,14 +4,16 @@
 const rooms = {
   model: [],
   telemetry: [],
+  disk: [],
   proto: [],
   translate: ["model", "proto"],
-  store: ["model", "telemetry"],
+  store: ["model", "disk", "telemetry"],
   status: ["model", "store", "telemetry"],
   snapshot: ["model", "store", "translate", "proto", "telemetry"],
   xds: ["model", "snapshot", "status", "proto", "telemetry"],
   plan: ["model", "store", "snapshot", "translate", "status", "telemetry"],
   drain: ["model", "store", "status", "telemetry"],
+  agent: ["disk", "xds", "telemetry"],
   rollout: ["model", "store", "snapshot", "status", "telemetry"],
   api: ["model", "store", "status", "plan", "drain", "rollout", "telemetry"],
   cli: [],
@@ -43,7 +45,7 @@ const owners = {
   fastify: { library: "^(node_modules/)?(@fastify/|fastify)", rooms: "api" },
   postgres: { library: "^(node_modules/)?((@types/)?pg|node-pg-migrate)(/|$)", rooms: "store" },
   grpc: { library: "^(node_modules/)?(@grpc/|@connectrpc/)", rooms: "xds" },
-  protobufjs: { library: "^(node_modules/)?(protobufjs|@protobufjs/)", rooms: "proto|xds" },
+  protobufjs: { library: "^(node_modules/)?(protobufjs|@protobufjs/)", rooms: "proto|xds|agent" },
   logs: { library: "^(node_modules/)?(pino|prom-client)(/|$)", rooms: "telemetry" },
 };
 const oneOwner = Object.entries(owners).map(([name, { library, rooms: owner }]) => ({

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The process: `chancery <command>`. `serve` and `migrate` are here; the others are clients of the admin API (cli/), and `up` is the
+// The process: `chancery <command>`. `serve`, `migrate` and `agent` are here; the others are clients of the admin API (cli/), and `up` is the
 // demo (demo/). Rooms are imported when their command is called, so that each starts with no more than it needs.
 import { readFileSync } from "node:fs";
 import closeWithGrace from "close-with-grace";
@@ -7,7 +7,7 @@ import { Command } from "commander";
 import { type Config, ConfigError, readConfig } from "./config.js";
 import { settingsHelp } from "./config-help.js";
 import { AppError, reasonOf } from "./errors.js";
-import { createLogger, failureFacts, type Logger } from "./telemetry/logger.js";
+import { createLogger, failureFacts, type Logger, logLevels } from "./telemetry/logger.js";
 
 /** As in cli/exit-codes.ts: 1 failed, 2 wrong usage, 3 a database that can't be reached. */
 const exitCode = { failed: 1, usage: 2, away: 3 } as const;
@@ -83,6 +83,65 @@ function addServe(program: Command): void {
     });
 }
 
+interface AgentFlags {
+  readonly listen: string;
+  readonly xds: string;
+  readonly stateDir: string;
+  readonly status: string;
+  readonly patience: string;
+  readonly logLevel: string;
+}
+
+async function agent(flags: AgentFlags): Promise<void> {
+  const [{ Agent }, { serveStatus }, { toHostPort, toInteger }, { CommandError }] = await Promise.all([
+    import("./agent/agent.js"),
+    import("./agent/status-page.js"),
+    import("./cli/bootstrap-command.js"),
+    import("./cli/exit-codes.js"),
+  ]);
+  const level = logLevels.find((one) => one === flags.logLevel);
+  try {
+    if (!level) throw new CommandError(exitCode.usage, `--log-level is one of ${logLevels.join(", ")}.`);
+    const log = createLogger(level);
+    const running = new Agent({
+      listen: toHostPort(flags.listen),
+      controlPlanes: flags.xds.split(",").map(toHostPort),
+      folder: flags.stateDir,
+      patienceMs: toInteger("--patience", flags.patience, 1, 600) * 1_000,
+      log,
+    });
+    const status = toHostPort(flags.status);
+    closeWithGrace({ delay: closeReserveMs, logger: false }, async ({ err, signal }) => {
+      if (err) log.fatal({ err }, "an error that nothing expected: stopping");
+      else log.info({ signal }, "asked to stop");
+      await running.close();
+    });
+    await running.listen().catch((error: unknown) => fail(log, error, "the agent could not start"));
+    await serveStatus(running, status).catch((error: unknown) => fail(log, error, "the agent could not start"));
+    log.info(
+      { version: readVersion(), listen: flags.listen, controlPlanes: flags.xds, folder: flags.stateDir },
+      "the agent serves",
+    );
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(error.exitCode);
+  }
+}
+
+function addAgent(program: Command): void {
+  program
+    .command("agent")
+    .description("stand beside an Envoy: keep its configuration on disk, and start it from there while no control plane answers")
+    .option("--listen <host:port>", "where the Envoy comes to: the --xds of its bootstrap", "127.0.0.1:18010")
+    .option("--xds <host:port,…>", "control planes, one or more", "127.0.0.1:18000")
+    .requiredOption("--state-dir <folder>", "where the configuration is kept; made if missing")
+    .option("--status <host:port>", "where GET /readyz and /healthz are answered", "127.0.0.1:18011")
+    .option("--patience <seconds>", "how long a control plane may say nothing to an Envoy that starts", "5")
+    .option("--log-level <level>", logLevels.join(", "), "info")
+    .action(agent);
+}
+
 async function main(): Promise<void> {
   const program = new Command("chancery").description(
     "A control plane for Envoy fleets: an admin API in, xDS out, and the answer of every Envoy back.",
@@ -90,8 +149,9 @@ async function main(): Promise<void> {
   program.version(readVersion(), "-V, --version", "print the version");
   program.exitOverride(({ exitCode: code }) => process.exit(code === 0 ? 0 : exitCode.usage));
   addServe(program);
+  addAgent(program);
   const command = process.argv[2];
-  if (command !== "serve" && command !== "migrate") {
+  if (command !== "serve" && command !== "migrate" && command !== "agent") {
     const [{ registerCommands }, { registerDemoCommands }] = await Promise.all([
       import("./cli/commands.js"),
       import("./demo/commands.js"),

@@ -28,7 +28,7 @@ export function toHostPort(given: string): HostPort {
   if (host === undefined || port < 1 || port > 65_535) {
     throw new CommandError(
       exitCodes.usage,
-      `A control plane is given as host:port, as in 10.0.0.1:18000; got ${JSON.stringify(given)}.`,
+      `An address is given as host:port, as in 10.0.0.1:18000; got ${JSON.stringify(given)}.`,
     );
   }
   return { host, port };
