@@ -3,7 +3,7 @@
 
 const prefixBytes = 5;
 
-/** A message that is longer than this is not read: the stream ends. A configuration of 10,000 clusters in one response has 20 MB. */
+/** A message that is longer than this is not read: the stream ends. */
 export const maxMessageBytes = 256 << 20;
 
 /** Collects chunks until a message is whole. A message that came in one chunk is a view of it, not a copy. */
