@@ -13,6 +13,7 @@ import { ClusterReadiness } from "./readiness.js";
 import type { Request } from "./request.js";
 import type { Frame } from "./response.js";
 import type { Exception, NodeMemory, Refusal, Sent } from "./sent.js";
+import { StreamNews } from "./stream-news.js";
 import type { PushTimes, StreamView } from "./stream-view.js";
 import { TypeStream } from "./type-stream.js";
 
@@ -52,6 +53,7 @@ export class NodeStream implements StreamView, NodeReport {
   /** Only ADS orders types; on the separate services each stream knows its own type alone (DESIGN §8). */
   readonly #isOrdered: boolean;
   readonly #readiness: ClusterReadiness;
+  readonly #news: StreamNews;
   #now = 0;
   /** Since when it asks for other types but not for clusters. */
   #clusterlessSince: number | undefined;
@@ -72,6 +74,7 @@ export class NodeStream implements StreamView, NodeReport {
       listener: new TypeStream("listener", tables.listener, this),
       route: new TypeStream("route", tables.route, this),
     };
+    this.#news = new StreamNews(this.types);
     this.#readiness = new ClusterReadiness(
       this.types.cluster,
       [this.types.listener, this.types.route],
@@ -105,8 +108,8 @@ export class NodeStream implements StreamView, NodeReport {
   /** Sends what is due. Called after requests, publications, drained writes, and at `wakeAt`. */
   pump(now: number): void {
     this.#now = now;
-    this.#askUnasked(now);
-    this.#watchClusters(now);
+    if (this.#clusterlessSince !== undefined) this.#askUnasked(now);
+    if (this.types.cluster.pending().length > 0) this.#watchClusters(now);
     for (const type of pushOrder) {
       if (this.options.sink.isBlocked()) return;
       this.types[type].pump(now);
@@ -255,15 +258,17 @@ export class NodeStream implements StreamView, NodeReport {
   isSettled(now: number): boolean {
     return !this.#isOrdered || this.#readiness.isSettled(now);
   }
-  write(type: ResourceType, frame: Frame, changed: ReadonlySet<string>): void {
+  write(type: ResourceType, { frame, changed, reshaped }: Sent): void {
     if (type === "cluster") {
       this.#readiness.removed(frame.removed);
       this.#followWithEndpoints(changed);
+      this.#followWithEndpoints(reshaped);
     }
     this.options.sink.write(type, frame);
   }
   /** Endpoints that ran ahead, while their cluster waited, do not come again by themselves; the cluster would warm for ever. */
   #followWithEndpoints(clusters: ReadonlySet<string>): void {
+    if (clusters.size === 0) return;
     const { endpoint } = this.types;
     if (!endpoint.subscription.isAsked && !this.#isResumed) return;
     const ahead = [...clusters].filter((name) => endpoint.table.seqOf(name) <= endpoint.sent || !endpoint.subscription.isAsked);
@@ -297,11 +302,12 @@ export class NodeStream implements StreamView, NodeReport {
     this.options.memory.refusals.set(`${type}/${name}`, refusal);
   }
   onAccepted(type: ResourceType, sent: Sent, now: number): void {
-    for (const { name, hash } of sent.frame.resources) {
-      if (this.options.memory.refusals.get(`${type}/${name}`)?.hash === hash)
-        this.options.memory.refusals.delete(`${type}/${name}`);
-    }
+    const { refusals } = this.options.memory;
+    if (refusals.size > 0)
+      for (const { name, hash } of sent.frame.resources)
+        if (refusals.get(`${type}/${name}`)?.hash === hash) refusals.delete(`${type}/${name}`);
     if (type === "endpoint") {
+      if (!this.types.cluster.inFlight.hasUnconfirmed) return; // Only of such clusters does an ack of endpoints say anything.
       const names = sent.frame.resources.map(({ name }) => name);
       // Refused endpoints that are taken away end the warming too; told by no other answer when the cluster's own was refused.
       if (sent.kind === "repair") names.push(...sent.frame.removed);
@@ -309,6 +315,11 @@ export class NodeStream implements StreamView, NodeReport {
       this.#readiness.endpointsAcked(names, (name) => this.snapshots.readyDelayMs(this.snapshot, name), now);
     } else if (type === "cluster") this.#readiness.clustersAcked();
     else this.#readiness.namingAcked(type, this.types[type].acked, now);
+  }
+
+  /** What status/ should read again, as bits (`StreamNews`); 0: nothing. To be called after each event. */
+  takeNews(): number {
+    return this.#news.take();
   }
 
   // ---- NodeReport --------------------------------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ export class ClusterReadiness {
   /** When the next cluster becomes warm by its endpoints' ack, ms; Infinity: none waits. */
   nextWarmAt(now: number): number {
     let next = Number.POSITIVE_INFINITY;
+    if (this.#warmAt.size === 0) return next;
     for (const at of this.#warmAt.values()) if (at > now) next = Math.min(next, at);
     return next;
   }

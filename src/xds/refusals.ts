@@ -8,7 +8,7 @@ import { changedParts } from "../snapshot/gateway-snapshot.js";
 import type { Resource } from "../snapshot/resource.js";
 import type { ResourceTable } from "../snapshot/resource-table.js";
 import { maxSingles, Narrowing, splitRefused } from "./narrowing.js";
-import { type Exception, formOf, type Known, knownBefore, type Refusal, type Sent } from "./sent.js";
+import { type Exception, ExceptionMap, formOf, type Known, knownBefore, type Refusal, type Sent } from "./sent.js";
 import type { StreamView } from "./stream-view.js";
 import { isListed } from "./subscription.js";
 
@@ -36,7 +36,7 @@ export interface TrialWriter {
 }
 
 export class Refusals {
-  readonly exceptions = new Map<string, Exception>();
+  readonly exceptions = new ExceptionMap();
   #queue: (readonly string[])[] = [];
 
   constructor(
@@ -52,6 +52,7 @@ export class Refusals {
 
   /** The Envoy took what `sent` brought. */
   accept(sent: Sent, now: number): void {
+    if (this.exceptions.size === 0) return;
     for (const resource of sent.frame.resources) {
       const exception = this.exceptions.get(resource.name);
       if (!exception) continue;
@@ -113,6 +114,7 @@ export class Refusals {
 
   /** Sends what waits to be tried: back to back in delta, one after the other in state of the world. */
   pump(now: number): void {
+    if (this.#queue.length === 0) return;
     const atOnce = this.view.delta ? maxSingles : 1;
     const isOut = (sent: Sent) => !this.view.delta || sent.kind === "trial";
     while (this.#queue.length > 0 && this.writer.pending().filter(isOut).length < atOnce) {

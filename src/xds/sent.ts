@@ -114,6 +114,22 @@ export interface Exception {
     | undefined;
 }
 
+/** name → exception, of one type on one stream. */
+export class ExceptionMap extends Map<string, Exception> {
+  /** Grows whenever something in it changes: who has read it need not read it again. */
+  changes = 0;
+
+  override set(name: string, exception: Exception): this {
+    this.changes += 1;
+    return super.set(name, exception);
+  }
+  override delete(name: string): boolean {
+    const wasThere = super.delete(name);
+    if (wasThere) this.changes += 1;
+    return wasThere;
+  }
+}
+
 /** The form that we know the Envoy has, if any. */
 export function formOf(known: Known): Resource | undefined {
   return known === "unknown" ? undefined : known;

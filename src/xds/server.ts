@@ -22,6 +22,7 @@ import { type Pace, ReportStreams } from "./report-services.js";
 import type { NodeMemory } from "./sent.js";
 import { adsService, loadReportService, metricsService, typeServices } from "./services.js";
 import { type Call, type CallContext, StreamCall } from "./stream-call.js";
+import { countTraffic } from "./traffic.js";
 
 export interface XdsServerOptions {
   readonly snapshots: Snapshots;
@@ -97,6 +98,7 @@ class GrpcXdsServer implements XdsServer {
       snapshots: options.snapshots,
       limits,
       metrics,
+      traffic: countTraffic(metrics),
       log: options.log,
       now: this.#now,
       nextOrdinal: () => ++this.#ordinal,
@@ -105,7 +107,7 @@ class GrpcXdsServer implements XdsServer {
         this.#loop.add(call);
         if (call.stream) fleet.opened(call.stream);
       },
-      answered: (call) => call.stream && fleet.answered(call.stream),
+      answered: (stream, news) => fleet.answered(stream, news),
       closed: (call) => this.#onClosed(call),
     };
     this.#server = new Server({

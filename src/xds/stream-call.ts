@@ -13,6 +13,7 @@ import { decodeNames, type Request, type RequestNode, readDeltaRequest, readSotw
 import { resetStream } from "./reset-stream.js";
 import { emptyAnswer, type Frame } from "./response.js";
 import type { NodeMemory } from "./sent.js";
+import type { Traffic } from "./traffic.js";
 import { typeOfUrl, typeUrls } from "./type-urls.js";
 
 export type Call = ServerDuplexStream<Buffer, Buffer>;
@@ -25,12 +26,14 @@ export interface CallContext {
   readonly limits: XdsLimits;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly traffic: Traffic;
   readonly now: () => number;
   nextOrdinal(): number;
   memoryOf(node: string): NodeMemory;
   opened(call: StreamCall): void;
   closed(call: StreamCall): void;
-  answered(call: StreamCall): void;
+  /** `news`: bits of what is new (`NodeStream.takeNews`); never 0. */
+  answered(stream: NodeStream, news: number): void;
 }
 
 /** What an Envoy logs when its stream ends by our wish. */
@@ -199,17 +202,18 @@ export class StreamCall implements FrameSink {
     // On a separate service the type URL may be left out: the service says it (xDS protocol, "Basic protocol overview").
     const type = this.onlyType && request.typeUrl === "" ? this.onlyType : typeOfUrl(request.typeUrl);
     if (!type || (this.onlyType && type !== this.onlyType)) return this.#answerStranger(request);
-    context.metrics.count("xds_requests_total", { type });
+    const traffic = context.traffic[type];
+    traffic.requests();
     if (request.refusal !== undefined) {
-      context.metrics.count("xds_nacks_total", { type });
+      traffic.nacks();
       context.log.warn(
         { node: stream.node.id, type, nonce: request.nonce, detail: request.refusal },
         "an Envoy refused a response",
       );
-    } else if (request.nonce !== "") context.metrics.count("xds_acks_total", { type });
-    stream.receive(type, request, context.now());
-    this.wakeAt = stream.wakeAt(context.now());
-    context.answered(this);
+    } else if (request.nonce !== "") traffic.acks();
+    const now = context.now();
+    stream.receive(type, request, now);
+    this.#settle(stream, now);
     const { maxNames } = context.limits;
     const { size } = stream.types[type].subscription.names; // Of delta, it has grown by this request.
     if (size > maxNames) this.#refuse({ limit: "xds_max_names", maximum: maxNames, found: size });
@@ -231,20 +235,17 @@ export class StreamCall implements FrameSink {
 
   write(type: ResourceType, frame: Frame): void {
     if (this.#ended) return;
-    this.context.metrics.count("xds_responses_sent_total", { type });
-    this.context.metrics.count("xds_bytes_sent_total", { type }, frame.bytes.length);
-    this.context.log.debug(
-      {
-        node: this.#stream?.node.id ?? "",
-        type,
-        nonce: frame.nonce,
-        resources: frame.resources.length,
-        removed: frame.removed.length,
-        url: typeUrls[type],
-      },
-      "response",
-    );
+    const { log, traffic } = this.context;
+    traffic[type].responses();
+    traffic[type].bytes(frame.bytes.length);
+    if (log.isLevelEnabled("debug")) this.#logResponse(type, frame);
     this.#writeBytes(frame.bytes);
+  }
+
+  #logResponse(type: ResourceType, { nonce, resources, removed }: Frame): void {
+    const node = this.#stream?.node.id ?? "";
+    const counts = { resources: resources.length, removed: removed.length };
+    this.context.log.debug({ node, type, nonce, ...counts, url: typeUrls[type] }, "response");
   }
 
   #writeBytes(bytes: Buffer): void {
@@ -266,9 +267,15 @@ export class StreamCall implements FrameSink {
     this.#guard(() => {
       const now = this.context.now();
       stream.pump(now);
-      this.wakeAt = stream.wakeAt(now);
-      this.context.answered(this);
+      this.#settle(stream, now);
     });
+  }
+
+  /** After anything that happened to the stream. A push by itself brings no answer, and mostly nothing that status/ need know. */
+  #settle(stream: NodeStream, now: number): void {
+    this.wakeAt = stream.wakeAt(now);
+    const news = stream.takeNews();
+    if (news !== 0) this.context.answered(stream, news);
   }
 
   /** Cuts a peer that reads nothing: buffers behind it grow without bound (137 MB in 12 s, measured). */
