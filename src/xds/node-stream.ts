@@ -8,6 +8,7 @@ import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
 import { hashOfVersion, innerOf, type Resource, revisionOfVersion } from "../snapshot/resource.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { NodeReport } from "../status/node-report.js";
+import { Attention } from "./attention.js";
 import { pushOrder } from "./push-order.js";
 import { ClusterReadiness } from "./readiness.js";
 import type { Request } from "./request.js";
@@ -54,6 +55,7 @@ export class NodeStream implements StreamView, NodeReport {
   readonly #isOrdered: boolean;
   readonly #readiness: ClusterReadiness;
   readonly #news: StreamNews;
+  readonly #attention: Attention;
   #now = 0;
   /** Since when it asks for other types but not for clusters. */
   #clusterlessSince: number | undefined;
@@ -74,6 +76,7 @@ export class NodeStream implements StreamView, NodeReport {
       listener: new TypeStream("listener", tables.listener, this),
       route: new TypeStream("route", tables.route, this),
     };
+    this.#attention = new Attention(tables);
     this.#news = new StreamNews(this.types);
     this.#readiness = new ClusterReadiness(
       this.types.cluster,
@@ -97,6 +100,7 @@ export class NodeStream implements StreamView, NodeReport {
     const stream = this.types[type];
     const isFirst = !stream.subscription.isAsked;
     if (isFirst && (request.initialVersions.size > 0 || request.version !== "")) this.#isResumed = true;
+    this.#attention.wake(type);
     stream.receive(request, now);
     if (isFirst) this.#recallRefusals(type, request, now);
     if (isFirst && type === "endpoint") this.#onEndpointsAsked(request);
@@ -109,21 +113,33 @@ export class NodeStream implements StreamView, NodeReport {
   pump(now: number): void {
     this.#now = now;
     if (this.#clusterlessSince !== undefined) this.#askUnasked(now);
-    if (this.types.cluster.pending().length > 0) this.#watchClusters(now);
+    if (this.#attention.needs("cluster")) this.#watchClusters(now);
     for (const type of pushOrder) {
-      if (this.options.sink.isBlocked()) return;
-      this.types[type].pump(now);
+      if (!this.#attention.needs(type)) continue;
+      if (this.options.sink.isBlocked()) return this.#attention.breakOff();
+      const stream = this.types[type];
+      stream.pump(now);
+      this.#attention.looked(type, stream.isAtRest);
     }
+    this.#attention.finish(this.snapshot.seq);
   }
 
   /** When to pump again although nothing came, ms; Infinity: never. Not before `now` + 1. */
   wakeAt(now: number): number {
-    let at = this.#readiness.nextWarmAt(now);
-    if (this.#clusterlessSince !== undefined) at = Math.min(at, this.#clusterlessSince + this.times.clusterlessMs);
-    for (const type of resourceTypes) at = Math.min(at, this.types[type].wakeAt());
-    if (this.types.cluster.isStrange) at = Math.min(at, this.openedAt + this.times.clusterlessMs);
-    for (const sent of this.types.cluster.pending()) at = Math.min(at, this.#nextLookAt(sent));
+    let at = Number.POSITIVE_INFINITY;
+    if (this.#clusterlessSince !== undefined) at = this.#clusterlessSince + this.times.clusterlessMs;
+    for (const type of pushOrder) if (this.#attention.needs(type)) at = Math.min(at, this.types[type].wakeAt());
+    if (this.#attention.needs("cluster")) at = Math.min(at, this.#watchAt(now));
     return Math.max(at, now + 1);
+  }
+
+  /** When to look after clusters that are not confirmed. */
+  #watchAt(now: number): number {
+    const { cluster } = this.types;
+    let at = this.#readiness.nextWarmAt(now);
+    if (cluster.isStrange) at = Math.min(at, this.openedAt + this.times.clusterlessMs);
+    for (const sent of cluster.pending()) at = Math.min(at, this.#nextLookAt(sent));
+    return at;
   }
 
   /** The newest revision that a first request names; an Envoy that knows more than we do must wait for us. */
@@ -140,6 +156,7 @@ export class NodeStream implements StreamView, NodeReport {
     this.#forcedEarly.clear();
     // State of the world: what the list lacks is gone at once, so what the Envoy still has stays in it for a grace.
     if (!cluster.isStrange) return;
+    this.#attention.wake("cluster");
     cluster.recallSeen(endpoint.subscription.names);
     this.snapshots.adopt(this.snapshot, [...endpoint.subscription.names]);
   }
@@ -160,6 +177,8 @@ export class NodeStream implements StreamView, NodeReport {
     this.#clusterlessSince = undefined;
     if (!isClusterless) return;
     const { endpoint, cluster } = this.types;
+    this.#attention.wake("cluster");
+    this.#attention.wake("endpoint");
     // State of the world: what the list lacks is gone at once.
     if (!this.delta) this.snapshots.adopt(this.snapshot, [...endpoint.subscription.names]);
     cluster.assumeAsked(endpoint.subscription.names, now);
@@ -194,6 +213,7 @@ export class NodeStream implements StreamView, NodeReport {
   #watchClusters(now: number): void {
     for (const sent of [...this.types.cluster.pending()]) {
       if (now < this.#nextLookAt(sent)) continue;
+      this.#attention.wake("cluster");
       sent.looks += 1;
       const { endpoint, cluster } = this.types;
       const unseen =
@@ -251,7 +271,7 @@ export class NodeStream implements StreamView, NodeReport {
     return this.#isOrdered ? this.#readiness.removableAt(cluster, now) : now;
   }
   isAllReady(): boolean {
-    if (!this.#isOrdered) return true;
+    if (!this.#isOrdered || !this.#attention.needs("cluster")) return true;
     // One that asks for no clusters has its own, or is stuck: then nothing is ready until that is known (#askUnasked).
     return this.types.cluster.subscription.isAsked ? this.#readiness.isAllReady() : !this.#isClusterless();
   }
@@ -275,7 +295,10 @@ export class NodeStream implements StreamView, NodeReport {
     if (ahead.length > 0) this.forceEndpoints(ahead);
   }
   forceEndpoints(clusters: readonly string[]): void {
-    if (this.types.endpoint.subscription.isAsked) return this.types.endpoint.force(clusters);
+    if (this.types.endpoint.subscription.isAsked) {
+      this.#attention.wake("endpoint");
+      return this.types.endpoint.force(clusters);
+    }
     for (const name of clusters) this.#forcedEarly.add(name);
   }
   isSeen(cluster: string): boolean {
@@ -319,7 +342,7 @@ export class NodeStream implements StreamView, NodeReport {
 
   /** What status/ should read again, as bits (`StreamNews`); 0: nothing. To be called after each event. */
   takeNews(): number {
-    return this.#news.take();
+    return this.#news.take(this.#attention.takeTouched());
   }
 
   // ---- NodeReport --------------------------------------------------------------------------------------------------------

@@ -23,10 +23,10 @@ export class StreamNews {
     this.#told = resourceTypes.map((type) => ({ stream: types[type], told: { acked: 0, isAsked: false, changes: 0, seq: 0 } }));
   }
 
-  /** Bits of what is new since the last call (`typeBits`, `exceptionsBit`); 0: nothing. */
-  take(): number {
+  /** Bits of what is new since the last call (`typeBits`, `exceptionsBit`); 0: nothing. `touched`: mask of types that it can be of. */
+  take(touched: number): number {
     let news = 0;
-    for (const { stream, told } of this.#told) news |= takeOf(stream, told);
+    for (const { stream, told } of this.#told) if (touched & typeBits[stream.type]) news |= takeOf(stream, told);
     return news;
   }
 }

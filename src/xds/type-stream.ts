@@ -189,7 +189,7 @@ export class TypeStream implements TrialWriter {
 
   /** Sends what is due, if anything may go now. */
   pump(now: number): void {
-    if (!this.subscription.isAsked || this.#isAtRest) return;
+    if (!this.subscription.isAsked || this.isAtRest) return;
     if (!this.#repairDue) this.refusals.pump(now);
     const blocking = this.inFlight.newest(this.view.delta);
     if (blocking && !this.#repairDue && now - blocking.at < this.view.times.inFlightOverrideMs) return;
@@ -198,16 +198,18 @@ export class TypeStream implements TrialWriter {
     else this.#sendSharedSotw(now);
   }
 
-  /** The table has not moved on, nothing is owed, and the Envoy lacks nothing: told in O(1), as most types of most pumps are at rest. */
-  get #isAtRest(): boolean {
+  /** It was asked for, the table has not moved on, nothing is owed, and the Envoy lacks nothing. Of clusters, all are confirmed, too. */
+  get isAtRest(): boolean {
     return (
+      this.subscription.isAsked &&
       this.#sent === this.table.seq &&
       this.#owed === undefined &&
       this.exceptions.size === 0 &&
       this.#forced.size === 0 &&
       !this.#listDue &&
       !this.#isStrange &&
-      !this.refusals.isQueued
+      !this.refusals.isQueued &&
+      (this.type !== "cluster" || !this.inFlight.hasUnconfirmed)
     );
   }
 
