@@ -3,7 +3,7 @@
 import type { ResourceType } from "../model/resource-type.js";
 import type { Resource, Seq } from "../snapshot/resource.js";
 import type { ResourceTable } from "../snapshot/resource-table.js";
-import { type Frame, toFrame } from "./response.js";
+import { type Frame, withNonce } from "./response.js";
 import { type Before, carries, formIn, formOf, type Known, knownBefore, namesIn, type Sent, withForms } from "./sent.js";
 
 /** Responses without an answer, and nonces in use, that are remembered; the oldest is forgotten beyond it. */
@@ -91,9 +91,7 @@ export class InFlight {
   /** Takes down what is about to be written; its frame is the one to write. `heldFrom`: where the stream stood before what it holds back. */
   add(kind: Sent["kind"], frame: Frame, before: Before, from: Seq, heldFrom: ReadonlyMap<string, Seq>, now: number): Sent {
     const repeats = this.#noteNonce(frame.nonce);
-    // The last of two nonce fields counts, so a shared frame gets a nonce of its own by adding one.
-    const { resources, removed } = frame;
-    const unique = repeats === 0 ? frame : toFrame({ body: frame.bytes, resources, removed }, `${frame.nonce}.${repeats}`);
+    const unique = repeats === 0 ? frame : withNonce(frame, `${frame.nonce}.${repeats}`);
     const had = this.#lastAccepted(frame, this.#noteForms(frame, before));
     const news = this.#news(frame, had, from);
     this.#ordinal += 1;

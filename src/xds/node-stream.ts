@@ -157,7 +157,7 @@ export class NodeStream implements StreamView, NodeReport {
     // State of the world: what the list lacks is gone at once, so what the Envoy still has stays in it for a grace.
     if (!cluster.isStrange) return;
     this.#attention.wake("cluster");
-    cluster.recallSeen(endpoint.subscription.names);
+    cluster.refusals.recallSeen(endpoint.subscription.names);
     this.snapshots.adopt(this.snapshot, [...endpoint.subscription.names]);
   }
 
@@ -167,7 +167,7 @@ export class NodeStream implements StreamView, NodeReport {
       const name = key.slice(type.length + 1);
       const current = key.startsWith(`${type}/`) ? this.types[type].table.get(name) : undefined;
       if (current?.hash !== refusal.hash || hashOfVersion(request?.initialVersions.get(name) ?? "") === refusal.hash) continue;
-      this.types[type].recall(name, refusal, now);
+      this.types[type].refusals.recall(name, refusal, now);
     }
   }
 

@@ -50,6 +50,21 @@ export class Refusals {
     return this.#queue.length > 0;
   }
 
+  /** What this node refused on an earlier stream: the same bytes do not go out again. */
+  recall(name: string, refusal: Refusal, now: number): void {
+    this.exceptions.set(name, { state: "refused", has: this.exceptions.get(name)?.has, at: now, refusal });
+  }
+
+  /** State of the world: these clusters the Envoy has in some form, as it asks for their endpoints. */
+  recallSeen(names: Iterable<string>): void {
+    for (const name of names) {
+      const exception = this.exceptions.get(name);
+      if (exception?.state !== "refused" || exception.has !== undefined) continue;
+      const has = this.table.formOtherThan(name, exception.refusal?.hash ?? "") ?? "unknown";
+      this.exceptions.set(name, { ...exception, has });
+    }
+  }
+
   /** The Envoy took what `sent` brought. */
   accept(sent: Sent, now: number): void {
     if (this.exceptions.size === 0) return;

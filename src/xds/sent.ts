@@ -128,6 +128,17 @@ export class ExceptionMap extends Map<string, Exception> {
     if (wasThere) this.changes += 1;
     return wasThere;
   }
+
+  /** When the next of them is to be looked at again although nothing came, ms; Infinity: none. */
+  nextAt(): number {
+    let at = Number.POSITIVE_INFINITY;
+    if (this.size === 0) return at;
+    for (const { state, refusal, dueAt } of this.values()) {
+      if (state === "refused" || state === "unanswered") at = Math.min(at, refusal?.retryAt ?? at);
+      else if (state === "removing") at = Math.min(at, dueAt ?? at);
+    }
+    return at;
+  }
 }
 
 /** The form that we know the Envoy has, if any. */

@@ -13,7 +13,7 @@ import { Refusals, type TrialWriter } from "./refusals.js";
 import { decodeNames, type Request } from "./request.js";
 import { deltaContent, type Frame, sotwContent, toFrame } from "./response.js";
 import { onlyOther, resume } from "./resume.js";
-import { type Before, type ExceptionMap, formOf, type Known, type Refusal, type Sent } from "./sent.js";
+import { type Before, type ExceptionMap, formOf, type Known, type Sent } from "./sent.js";
 import { type Asked, sharedFrames } from "./shared-frames.js";
 import type { StreamView } from "./stream-view.js";
 import { isListed, Subscription } from "./subscription.js";
@@ -105,23 +105,6 @@ export class TypeStream implements TrialWriter {
       // Of what it has, the form before this one is the best guess: needed only to put it back.
       const has = current ? (this.table.formOtherThan(name, current.hash) ?? "unknown") : "unknown";
       this.refusals.exceptions.set(name, { state: current ? "stale" : "removing", has, at: now, dueAt: now });
-    }
-  }
-
-  /** A refusal that this node gave on an earlier stream: the same bytes do not go out again. */
-  recall(name: string, refusal: Refusal, now: number): void {
-    this.refusals.exceptions.set(name, { state: "refused", has: this.exceptions.get(name)?.has, at: now, refusal });
-  }
-
-  /** State of the world: these clusters the Envoy has in some form, as it asks for their endpoints. */
-  recallSeen(names: Iterable<string>): void {
-    for (const name of names) {
-      const exception = this.exceptions.get(name);
-      if (exception?.state !== "refused" || exception.has !== undefined) continue;
-      this.refusals.exceptions.set(name, {
-        ...exception,
-        has: this.table.formOtherThan(name, exception.refusal?.hash ?? "") ?? "unknown",
-      });
     }
   }
 
@@ -220,12 +203,7 @@ export class TypeStream implements TrialWriter {
       this.#sent < this.table.seq || this.#owed !== undefined || this.#forced.size > 0 || this.#listDue || this.refusals.isQueued;
     const newest = this.inFlight.pending.at(-1);
     if (isDue && newest) at = newest.at + this.view.times.inFlightOverrideMs;
-    if (this.exceptions.size === 0) return at;
-    for (const { state, refusal, dueAt } of this.exceptions.values()) {
-      if (state === "refused" || state === "unanswered") at = Math.min(at, refusal?.retryAt ?? at);
-      else if (state === "removing") at = Math.min(at, dueAt ?? at);
-    }
-    return at;
+    return Math.min(at, this.exceptions.nextAt());
   }
 
   #isShared(now: number): boolean {
