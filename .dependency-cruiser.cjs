@@ -44,7 +44,7 @@ const noUnknownRoom = {
 const owners = {
   fastify: { library: "^(node_modules/)?(@fastify/|fastify)", rooms: "api" },
   postgres: { library: "^(node_modules/)?((@types/)?pg|node-pg-migrate)(/|$)", rooms: "store" },
-  grpc: { library: "^(node_modules/)?(@grpc/|@connectrpc/)", rooms: "xds" },
+  grpc: { library: "^(node_modules/)?(@grpc/|@connectrpc/)|^(node:)?http2$", rooms: "xds|agent" },
   protobufjs: { library: "^(node_modules/)?(protobufjs|@protobufjs/)", rooms: "proto|xds|agent" },
   logs: { library: "^(node_modules/)?(pino|prom-client)(/|$)", rooms: "telemetry" },
 };

@@ -4,10 +4,11 @@
 // What is on disk is for an Envoy that has nothing: one that says in its first requests what it has keeps that, waits, and comes again.
 import type { ClientHttp2Stream, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { Logger } from "../telemetry/logger.js";
+import { status, toFramed } from "../xds/grpc-status.js";
+import { MessageReader } from "../xds/message-reader.js";
 import { type Request, readDeltaRequest } from "../xds/request.js";
 import { readDeltaResponse, toDeltaResponse, withUnknownVersions } from "./delta-messages.js";
-import { begin, endWith, grpcStatus } from "./downstream.js";
-import { MessageReader, toWire } from "./grpc-messages.js";
+import { begin, endWith } from "./downstream.js";
 import { KeptStream } from "./kept-stream.js";
 import type { NodeKeeper, NodeKey } from "./node-keeper.js";
 import { openCall } from "./relay.js";
@@ -28,6 +29,8 @@ export interface AdsStreamOptions {
 /** Who answers the Envoy. */
 export type Serving = "nobody" | "live" | "last-known-good";
 
+/** A message that is longer than this is not read: the stream ends. */
+const maxMessageBytes = 256 << 20;
 /** A stream from disk on which nothing has been asked for so long has given all that it has. */
 const settledMs = 2_000;
 
@@ -44,7 +47,7 @@ export class AdsStream {
   #isWarm = false;
   #patience: NodeJS.Timeout | undefined;
   #askedAt = 0;
-  readonly #requests = new MessageReader();
+  readonly #requests = new MessageReader(maxMessageBytes);
 
   constructor(private readonly options: AdsStreamOptions) {
     const { stream } = options;
@@ -68,11 +71,11 @@ export class AdsStream {
     return this.#serving === "last-known-good" && now - this.#askedAt >= settledMs;
   }
   end(words: string): void {
-    endWith(this.options.stream, grpcStatus.unavailable, words);
+    endWith(this.options.stream, status.UNAVAILABLE, words);
   }
 
   #onChunk(chunk: Buffer): void {
-    for (const message of this.#requests.read(chunk)) {
+    for (const message of messagesIn(this.#requests, chunk)) {
       const request = readDeltaRequest(message);
       this.#askedAt = Date.now();
       this.#isWarm ||= request.initialVersions.size > 0;
@@ -110,7 +113,7 @@ export class AdsStream {
     const { stream, headers, patienceMs } = this.options;
     const call: ClientHttp2Stream = openCall(upstream.session, stream, headers, () => this.#call === call);
     [this.#upstream, this.#call, this.#serving] = [upstream, call, "live"];
-    const responses = new MessageReader();
+    const responses = new MessageReader(maxMessageBytes);
     call.on("data", (chunk: Buffer) => this.#guard(() => this.#passBack(call, chunk, responses)));
     for (const message of this.#waiting ?? []) this.#passOn(call, message, readDeltaRequest(message));
     if (this.#isWarm || !this.#keeper?.kept) this.#waiting = undefined;
@@ -120,7 +123,7 @@ export class AdsStream {
   #passOn(call: ClientHttp2Stream, message: Buffer, request: Request): void {
     const unknown = this.#keeper?.request(this, request) ?? nothing;
     const passed = unknown.size > 0 ? withUnknownVersions(message, request.initialVersions, unknown) : message;
-    if (call.destroyed || call.closed || call.write(toWire(passed))) return;
+    if (call.destroyed || call.closed || call.write(toFramed([passed]))) return;
     this.options.stream.pause();
     call.once("drain", () => this.options.stream.resume());
   }
@@ -130,7 +133,7 @@ export class AdsStream {
     this.#waiting = undefined;
     clearTimeout(this.#patience);
     const { stream } = this.options;
-    for (const message of responses.read(chunk)) this.#keeper?.response(this, readDeltaResponse(message));
+    for (const message of messagesIn(responses, chunk)) this.#keeper?.response(this, readDeltaResponse(message));
     if (stream.destroyed || stream.writableEnded || stream.write(chunk)) return;
     call.pause();
     stream.once("drain", () => call.resume());
@@ -172,7 +175,7 @@ export class AdsStream {
     if (!response) return;
     this.#keeper?.response(this, response);
     // No regard for a slow reader: each resource goes out once, and is in memory anyway.
-    if (!stream.destroyed && !stream.writableEnded) stream.write(toWire(toDeltaResponse(response)));
+    if (!stream.destroyed && !stream.writableEnded) stream.write(toFramed([toDeltaResponse(response)]));
   }
 
   // ---- The end -------------------------------------------------------------------------------------------------------
@@ -193,8 +196,15 @@ export class AdsStream {
 
   #fail(error: unknown): void {
     this.options.log.error({ node: this.#keeper?.key.id ?? "", err: error }, "a stream failed");
-    endWith(this.options.stream, grpcStatus.resourceExhausted, "a message could not be read");
+    endWith(this.options.stream, status.RESOURCE_EXHAUSTED, "a message could not be read");
   }
 }
 
 const nothing: ReadonlySet<string> = new Set();
+
+/** The messages that are whole with this chunk. @throws RangeError when nothing more of the stream can be read */
+function* messagesIn(reader: MessageReader, chunk: Buffer): Generator<Buffer> {
+  reader.feed(chunk);
+  for (let message = reader.next(); message; message = reader.next()) yield message;
+  if (reader.fault) throw new RangeError(`a message is ${reader.fault.kind}`);
+}

@@ -3,8 +3,9 @@
 import { createServer, type Http2Server, type Http2Session, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "../telemetry/logger.js";
+import { status } from "../xds/grpc-status.js";
 import { AdsStream, type Serving } from "./ads-stream.js";
-import { endWith, grpcStatus } from "./downstream.js";
+import { endWith } from "./downstream.js";
 import { NodeKeeper, type NodeKey } from "./node-keeper.js";
 import { relay } from "./relay.js";
 import { connectAny, type Upstream, type UpstreamAddress } from "./upstreams.js";
@@ -107,7 +108,7 @@ export class Agent {
     void this.#upstreamOf(stream).then((upstream) => {
       if (stream.destroyed) return;
       if (!upstream || upstream.session.closed || upstream.session.destroyed)
-        return endWith(stream, grpcStatus.unavailable, "no control plane answers");
+        return endWith(stream, status.UNAVAILABLE, "no control plane answers");
       relay(upstream.session, stream, headers);
     });
   }

@@ -1,8 +1,6 @@
 // One stream of an Envoy, seen from the agent: how it is answered and ended in gRPC's words. Used by relay.ts and ads-stream.ts.
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-
-/** gRPC status codes that an agent gives by itself. https://github.com/grpc/grpc/blob/master/doc/statuscodes.md */
-export const grpcStatus = { resourceExhausted: 8, unavailable: 14 } as const;
+import { type Status, toTrailers } from "../xds/grpc-status.js";
 
 const headers = { ":status": 200, "content-type": "application/grpc" } as const;
 
@@ -12,8 +10,8 @@ export function begin(stream: ServerHttp2Stream, given: OutgoingHttpHeaders = he
 }
 
 /** Ends the stream with a status. Nothing is thrown away that was written before. */
-export function endWith(stream: ServerHttp2Stream, code: number, words: string): void {
-  const trailers = { "grpc-status": String(code), "grpc-message": encodeURIComponent(words).replaceAll("%20", " ") };
+export function endWith(stream: ServerHttp2Stream, code: Status, words: string): void {
+  const trailers = toTrailers(code, words);
   if (stream.destroyed || stream.closed) return;
   stream.resume(); // What it still says is of no use, and unread it would be an error.
   if (!stream.headersSent) stream.respond({ ...headers, ...trailers }, { endStream: true });

@@ -7,7 +7,8 @@ import {
   type IncomingHttpHeaders,
   type ServerHttp2Stream,
 } from "node:http2";
-import { begin, endWith, endWithTrailers, grpcStatus, passedOn } from "./downstream.js";
+import { status } from "../xds/grpc-status.js";
+import { begin, endWith, endWithTrailers, passedOn } from "./downstream.js";
 
 /**
  * Opens the same call at the control plane. What it answers goes to the Envoy, as long as `isWanted`; what the Envoy sends is the caller's
@@ -40,7 +41,7 @@ export function openCall(
     if (!call.closed) call.close(constants.NGHTTP2_NO_ERROR); // Its own half is over; ours would stay open.
     if (!isWanted()) return;
     if (trailers) endWithTrailers(stream, passedOn(trailers));
-    else endWith(stream, grpcStatus.unavailable, "the control plane is gone");
+    else endWith(stream, status.UNAVAILABLE, "the control plane is gone");
   };
   call.on("end", finish);
   call.on("close", finish);

@@ -4,7 +4,7 @@
 import type { ResourceException, StreamKind } from "../model/node.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
-import { type Answers, type NodeReport, oneStreamPerNode, typeBits } from "./node-report.js";
+import { type Answers, allNews, exceptionsBit, type NodeReport, oneStreamPerNode, typeBits } from "./node-report.js";
 import type { Cohort, TrackedRevision } from "./tracked-revision.js";
 
 function isAds(kind: StreamKind): boolean {
@@ -46,6 +46,9 @@ export interface Difference {
   readonly refusalsChanged: boolean;
 }
 
+const settled: Difference = { restarts: false, exceptionsChanged: false, refusalsChanged: false };
+const restarted: Difference = { ...settled, restarts: true };
+
 /** One Envoy, as its streams on this replica describe it. */
 export class FleetNode implements Answers {
   readonly #reports = new Set<NodeReport>();
@@ -53,6 +56,7 @@ export class FleetNode implements Answers {
   #counting: readonly NodeReport[] = [];
   /** Mask of subscribed types. */
   subscribed = 0;
+  /** As of the last reading of each type; it may have moved on by itself since (`readAcked`). */
   readonly acked: Record<ResourceType, Revision> = { cluster: 0, endpoint: 0, listener: 0, route: 0 };
   exceptions: readonly ResourceException[] = [];
   /** Cohorts that the node has not answered yet. */
@@ -81,7 +85,7 @@ export class FleetNode implements Answers {
   }
   /** The least of what it has acked over the types that it asks for; 0 when it asks for none. */
   get ackedRevision(): Revision {
-    const asked = resourceTypes.filter((type) => this.subscribed & typeBits[type]).map((type) => this.acked[type]);
+    const asked = resourceTypes.filter((type) => this.subscribed & typeBits[type]).map((type) => this.readAcked(type));
     return asked.length > 0 ? Math.min(...asked) : 0;
   }
 
@@ -109,38 +113,58 @@ export class FleetNode implements Answers {
     return acked ?? 0;
   }
 
+  /** type → what it has acked now. */
+  readAllAcked(): Record<ResourceType, Revision> {
+    return {
+      cluster: this.readAcked("cluster"),
+      endpoint: this.readAcked("endpoint"),
+      listener: this.readAcked("listener"),
+      route: this.readAcked("route"),
+    };
+  }
+
   /** Whether it has acked the endpoints of these cluster resources as of the revision, or newer ones. */
   hasEndpointsOf(resources: readonly string[], revision: Revision): boolean {
     if (this.readAcked("endpoint") < revision) return false;
     return !this.exceptions.some(({ type, name }) => type === "endpoint" && resources.includes(name));
   }
 
-  /** Reads its streams again. Says what differs from the last time. */
-  refresh(): Difference {
-    let subscribed = 0;
-    const exceptions: ResourceException[] = [];
-    const speaking = new Set<NodeReport>();
+  /** Reads of its streams what `news` names (`typeBits`, `exceptionsBit`). Says what differs from the last time. */
+  refresh(news: number = allNews): Difference {
+    const { subscribed } = this;
     let fell = false;
-    for (const type of resourceTypes) {
-      let acked = 0;
-      let streams = 0;
-      for (const report of this.#counting) {
-        if (!report.subscribes(type)) continue;
-        if (streams > 0 && oneStreamPerNode[type]) break;
-        acked = streams === 0 ? report.ackedRevision(type) : Math.min(acked, report.ackedRevision(type));
-        streams += 1;
-        speaking.add(report);
-      }
-      if (streams > 0) subscribed |= typeBits[type];
-      fell ||= acked < this.acked[type];
-      this.acked[type] = acked;
-    }
-    for (const report of speaking) exceptions.push(...report.exceptions());
+    for (const type of resourceTypes) if (news & typeBits[type]) fell = this.#readType(type) || fell;
     const restarts = fell || subscribed !== this.subscribed;
+    // Which streams speak for the node depends on what they ask for.
+    return news & exceptionsBit || subscribed !== this.subscribed
+      ? this.#readExceptions(restarts)
+      : restarts
+        ? restarted
+        : settled;
+  }
+
+  /** Returns whether less is acked than before. */
+  #readType(type: ResourceType): boolean {
+    const isAsked = this.#counting.some((report) => report.subscribes(type));
+    this.subscribed = isAsked ? this.subscribed | typeBits[type] : this.subscribed & ~typeBits[type];
+    const acked = this.readAcked(type);
+    const fell = acked < this.acked[type];
+    this.acked[type] = acked;
+    return fell;
+  }
+
+  #readExceptions(restarts: boolean): Difference {
+    const speaking = new Set(resourceTypes.flatMap((type) => this.#speaking(type)));
+    const exceptions = [...speaking].flatMap((report) => [...report.exceptions()]);
     const exceptionsChanged = !sameExceptions(this.exceptions, exceptions);
     const refusalsChanged = exceptionsChanged && !sameExceptions(this.exceptions.filter(isRefusal), exceptions.filter(isRefusal));
-    this.subscribed = subscribed;
     if (exceptionsChanged) this.exceptions = exceptions;
     return { restarts, exceptionsChanged, refusalsChanged };
+  }
+
+  /** The streams that say what it has of the type: of several where the type has one, the newest. */
+  #speaking(type: ResourceType): readonly NodeReport[] {
+    const asking = this.#counting.filter((report) => report.subscribes(type));
+    return oneStreamPerNode[type] ? asking.slice(0, 1) : asking;
   }
 }

@@ -10,7 +10,7 @@ import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import type { FleetNode } from "./fleet-node.js";
 import { Flusher } from "./flusher.js";
-import type { NodeReport, RevisionChanges } from "./node-report.js";
+import { allNews, type NodeReport, type RevisionChanges } from "./node-report.js";
 import { type NodeView, type RevisionAuthor, toNodeRow, toNodeView } from "./node-view.js";
 import { type NewRefusal, RefusalLog } from "./refusal-log.js";
 import type { Sync } from "./sync.js";
@@ -118,10 +118,12 @@ export class Fleet {
   closed(report: NodeReport): void {
     this.#tracker.closed(report);
   }
-  /** The stream acked, refused, held, or subscribed to something. Call it when the report is whole again, once per message. */
-  answered(report: NodeReport): void {
-    this.#tracker.answered(report);
-    const node = this.#tracker.node(report.node.id);
+  /**
+   * The stream acked, refused, held, or subscribed to something. Call it when the report is whole again, once per message. `news`: bits
+   * of what may be other than at the last call (`typeBits`, `exceptionsBit`): nothing else is read again.
+   */
+  answered(report: NodeReport, news: number = allNews): void {
+    const node = this.#tracker.answered(report, news);
     if (node) this.#refusals.look(node);
   }
   /** Streams are served from this revision on. The first call is the first load; call it before streams are woken. */

@@ -42,6 +42,10 @@ export interface Answers {
 export const typeBits = { cluster: 1, endpoint: 2, listener: 4, route: 8 } as const satisfies Record<ResourceType, number>;
 /** The mask with every type in it. */
 export const allTypes = 15;
+/** Beside the bits of types, in a mask of what is new of a stream: `exceptions` may say something else. */
+export const exceptionsBit = 16;
+/** Everything may be new. */
+export const allNews = allTypes | exceptionsBit;
 
 /** Whether a node reads each type on one stream at most. On the separate services, RDS and EDS open one per resource. */
 export const oneStreamPerNode = { cluster: true, endpoint: false, listener: true, route: false } as const satisfies Record<

@@ -71,7 +71,7 @@ export function toNodeRow(node: FleetNode, replica: string): NodeRow | undefined
     since: new Date(node.since).toISOString(),
     streams: node.streams,
     envoyVersion: newest.node.envoyVersion,
-    acked: { ...node.acked },
+    acked: node.readAllAcked(),
     exceptions: boundExceptions(node.exceptions),
   };
 }

@@ -34,7 +34,8 @@ export class Cohort {
     return (node.subscribed & this.types) !== 0;
   }
   owes(node: Answers): boolean {
-    return resourceTypes.some((type) => this.owesType(node, type));
+    for (const type of resourceTypes) if (this.owesType(node, type)) return true;
+    return false;
   }
   owesType(node: Answers, type: ResourceType): boolean {
     return (node.subscribed & typeBits[type]) !== 0 && node.acked[type] < this.required[type];

@@ -8,7 +8,7 @@ import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
 import { gatewayOfView } from "../model/rollout.js";
 import { FleetNode, isRefusal } from "./fleet-node.js";
-import { allTypes, type NodeReport, type RevisionChanges, typeBits } from "./node-report.js";
+import { allNews, allTypes, type NodeReport, type RevisionChanges, typeBits } from "./node-report.js";
 import { Cohort, TrackedRevision } from "./tracked-revision.js";
 
 /** Revisions followed at once; older ones are answered from what each node has acked. */
@@ -100,13 +100,13 @@ export class Tracker {
     this.removedNodes.add(node.id);
   }
 
-  /** After each message of the stream: what it answered may settle what its node owes. */
-  answered(report: NodeReport): void {
+  /** After each message of the stream: what it answered may settle what its node owes. `news`: as for Fleet. Returns the node, if known. */
+  answered(report: NodeReport, news: number = allNews): FleetNode | undefined {
     const node = this.#nodes.get(report.node.id);
     const gateway = node && this.#gateways.get(node.view);
-    if (!node || !gateway) return;
+    if (!node || !gateway) return node;
     const subscribedBefore = node.subscribed;
-    const { restarts, exceptionsChanged, refusalsChanged } = node.refresh();
+    const { restarts, exceptionsChanged, refusalsChanged } = node.refresh(news);
     this.evaluations += 1;
     if (restarts) {
       if (node.subscribed !== subscribedBefore) {
@@ -120,6 +120,7 @@ export class Tracker {
       (refusalsChanged ? this.changedNodes : this.unsettledNodes).add(node.id);
     }
     if (this.changedRevisions.size > 0 || this.changedNodes.size > 0 || this.changedTotals.size > 0) this.options.onChange();
+    return node;
   }
 
   /** Takes the node out of everything, changes its streams, and puts it back as what it is now. */
@@ -219,12 +220,15 @@ export class Tracker {
 
   /** After an answer: what the node owed, and what it was without. */
   #settle(node: FleetNode): void {
-    for (const cohort of [...node.pending]) {
+    // Iterated live: `#enter` takes away at most the cohort that it is given.
+    const mayLack = node.exceptions.length > 0 || node.without.size > 0;
+    for (const cohort of node.pending) {
       this.#enter(cohort, node);
+      if (!mayLack) continue;
       // It did not have these revisions until now, so a refusal of newer bytes means that it never will.
       for (const tracked of cohort.revisions) this.#compare(tracked, node, false);
     }
-    for (const tracked of [...node.without]) this.#compare(tracked, node, false);
+    if (mayLack) for (const tracked of [...node.without]) this.#compare(tracked, node, false);
   }
 
   /** Something new is refused or held: it may belong to a revision that was counted as had. */
@@ -311,7 +315,10 @@ export class Tracker {
   #openCohort(gateway: Gateway, published: Revision, types: number, required: Readonly<Record<ResourceType, Revision>>): Cohort {
     const own = Object.fromEntries(resourceTypes.map((type) => [type, types & typeBits[type] ? required[type] : 0]));
     const cohort = new Cohort(gateway.name, published, types, { cluster: 0, endpoint: 0, listener: 0, route: 0, ...own });
-    for (const node of gateway.nodes) this.#enter(cohort, node);
+    for (const node of gateway.nodes) {
+      node.refresh(types); // What it has acked moves on by itself where a revision changed nothing for it.
+      this.#enter(cohort, node);
+    }
     return cohort;
   }
 

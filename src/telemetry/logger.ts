@@ -33,6 +33,8 @@ export interface Logger {
   readonly warn: Write;
   readonly error: Write;
   readonly fatal: Write;
+  /** Whether a line of this level is written: to be asked first where lines are many and their facts cost something to put together. */
+  isLevelEnabled(level: "debug" | "info"): boolean;
   child(fields: LogFields): Logger;
 }
 

@@ -278,6 +278,11 @@ export type HistogramName = NamesOf<"histogram">;
 /** What rooms write to. Synchronous and cheap (about 1 µs); never throws for a value that is a finite number. */
 export interface Metrics {
   count<N extends CounterName>(name: N, labels: LabelsOf<N>, by?: number): void;
+  /**
+   * One series of a counter, looked up once: what it counts is added up and taken into the registry before a scrape (a few ns in place
+   * of about 0.5 µs, for what is counted on every push). It is kept for as long as these metrics: call it once per series.
+   */
+  counter<N extends CounterName>(name: N, labels: LabelsOf<N>): (by?: number) => void;
   set<N extends GaugeName>(name: N, labels: LabelsOf<N>, value: number): void;
   /** `value` in the unit of the name: seconds, not ms. */
   observe<N extends HistogramName>(name: N, labels: LabelsOf<N>, value: number): void;
@@ -317,6 +322,16 @@ export function createMetrics(): Metrics {
   const readers = new Set<() => void>();
   return {
     count: (name, labels, by = 1) => counters.get(name)?.inc(labels, by),
+    counter(name, labels) {
+      let sum = 0;
+      readers.add(() => {
+        if (sum > 0) counters.get(name)?.inc(labels, sum);
+        sum = 0;
+      });
+      return (by = 1) => {
+        sum += by;
+      };
+    },
     set: (name, labels, value) => gauges.get(name)?.set(labels, value),
     observe: (name, labels, value) => histograms.get(name)?.observe(labels, value),
     beforeScrape(read) {

@@ -3,7 +3,7 @@
 import type { ResourceType } from "../model/resource-type.js";
 import type { Resource, Seq } from "../snapshot/resource.js";
 import type { ResourceTable } from "../snapshot/resource-table.js";
-import { type Frame, toFrame } from "./response.js";
+import { type Frame, withNonce } from "./response.js";
 import { type Before, carries, formIn, formOf, type Known, knownBefore, namesIn, type Sent, withForms } from "./sent.js";
 
 /** Responses without an answer, and nonces in use, that are remembered; the oldest is forgotten beyond it. */
@@ -17,8 +17,9 @@ export class InFlight {
   readonly #doubtful = new Set<string>();
   /** Cluster → the form that is in use, as its endpoints were taken, although its own response is not answered. */
   readonly #inUse = new Map<string, Resource>();
-  /** Shared nonces that this stream has used → how often. */
-  readonly #nonces = new Map<string, number>();
+  /** Shared nonces that this stream has used since the table last changed; their frames begin with its Seq, so no other can come again. */
+  readonly #nonces: string[] = [];
+  #noncesSeq: Seq = -1;
   #ownNonces = 0;
   #ordinal = 0;
   /**
@@ -47,6 +48,14 @@ export class InFlight {
   /** Oldest first. */
   get pending(): readonly Sent[] {
     return this.#pending;
+  }
+  /** The newest response that the next one waits for; in delta those beside the stream's main line are waited for by nobody. */
+  newest(onlyMain: boolean): Sent | undefined {
+    for (let index = this.#pending.length - 1; index >= 0; index--) {
+      const sent = this.#pending[index];
+      if (!onlyMain || sent?.kind === "main") return sent;
+    }
+    return undefined;
   }
   /** Everything up to here is answered, when everything up to `sent` has gone out. */
   ackedOf(sent: Seq): Seq {
@@ -81,48 +90,77 @@ export class InFlight {
 
   /** Takes down what is about to be written; its frame is the one to write. `heldFrom`: where the stream stood before what it holds back. */
   add(kind: Sent["kind"], frame: Frame, before: Before, from: Seq, heldFrom: ReadonlyMap<string, Seq>, now: number): Sent {
-    const repeats = this.#nonces.get(frame.nonce) ?? 0;
-    this.#nonces.set(frame.nonce, repeats + 1);
-    for (const oldest of this.#nonces.keys()) {
-      if (this.#nonces.size <= maxPending) break;
-      this.#nonces.delete(oldest);
-    }
-    // The last of two nonce fields counts, so a shared frame gets a nonce of its own by adding one.
-    const { resources, removed } = frame;
-    const unique = repeats === 0 ? frame : toFrame({ body: frame.bytes, resources, removed }, `${frame.nonce}.${repeats}`);
+    const repeats = this.#noteNonce(frame.nonce);
+    const unique = repeats === 0 ? frame : withNonce(frame, `${frame.nonce}.${repeats}`);
     const had = this.#lastAccepted(frame, this.#noteForms(frame, before));
     const news = this.#news(frame, had, from);
     this.#ordinal += 1;
     const ackedUpTo = kind === "main" ? this.#ackedUpTo(frame, before, from, heldFrom) : from;
     const ordinal = this.#ordinal;
-    const sent = { nonce: unique.nonce, ordinal, at: now, kind, from, ackedUpTo, frame: unique, before: had, ...news, looks: 0 };
+    const { added, changed, reshaped } = news; // Not spread: this runs for every push to every stream.
+    const sent: Sent = {
+      nonce: unique.nonce,
+      ordinal,
+      at: now,
+      kind,
+      from,
+      ackedUpTo,
+      frame: unique,
+      before: had,
+      added,
+      changed,
+      reshaped,
+      looks: 0,
+    };
     this.#pending.push(sent);
     if (this.#pending.length > maxPending) this.#pending.shift();
     return sent;
   }
 
+  /** How often the nonce was used before. */
+  #noteNonce(nonce: string): number {
+    if (this.#noncesSeq !== this.table.seq) {
+      this.#noncesSeq = this.table.seq;
+      this.#nonces.length = Math.min(this.#nonces.length, 1);
+      this.#nonces[0] = nonce;
+      return 0;
+    }
+    let repeats = 0;
+    for (const used of this.#nonces) if (used === nonce) repeats += 1;
+    this.#nonces.push(nonce);
+    if (this.#nonces.length > maxPending) this.#nonces.shift();
+    return repeats;
+  }
+
   /**
    * The response that the nonce belongs to, and in state of the world those before it, whose own answer may never come (risks §5).
-   * Undefined for a stale nonce, or one answered already.
+   * Undefined for a stale nonce, or one answered already. `isTaken`: its names are about to be confirmed, so none of them is in doubt.
    */
-  answer(nonce: string): { readonly sent: Sent; readonly superseded: readonly Sent[] } | undefined {
-    const index = this.#pending.findIndex((sent) => sent.nonce === nonce);
+  answer(
+    nonce: string,
+    isTaken: (sent: Sent) => boolean,
+  ): { readonly sent: Sent; readonly superseded: readonly Sent[] } | undefined {
+    let index = 0;
+    while (index < this.#pending.length && this.#pending[index]?.nonce !== nonce) index += 1;
     const sent = this.#pending[index];
     if (!sent) return undefined;
-    const superseded = this.delta ? [] : this.#pending.splice(0, index);
-    this.#pending = this.#pending.filter((other) => other !== sent);
-    for (const { added, changed, reshaped } of [...superseded, sent]) {
-      for (const name of added) this.#unconfirmed.add(name);
-      for (const name of [...changed, ...reshaped]) this.#doubtful.add(name);
-    }
+    const superseded = this.delta || index === 0 ? none : this.#pending.splice(0, index);
+    if (this.#pending.length === 1) this.#pending.pop();
+    else this.#pending.splice(this.#pending.indexOf(sent), 1);
+    for (const earlier of superseded) this.#doubt(earlier);
+    if (!isTaken(sent)) this.#doubt(sent);
     return { sent, superseded };
+  }
+
+  #doubt({ added, changed, reshaped }: Sent): void {
+    for (const name of added) this.#unconfirmed.add(name);
+    for (const name of changed) this.#doubtful.add(name);
+    for (const name of reshaped) this.#doubtful.add(name);
   }
 
   /** The Envoy has taken what `sent` brought: of what else is in flight, that is what it had before. */
   confirm({ frame }: Sent): void {
-    for (const { name } of frame.resources) {
-      this.#settle(name);
-    }
+    this.#settle(frame.resources);
     for (const other of this.#pending) {
       const both = namesIn(frame).filter((name) => carries(other.frame, name));
       if (both.length === 0) continue;
@@ -151,7 +189,11 @@ export class InFlight {
     const forms = this.#pending.filter(({ frame }) => carries(frame, name)).map(({ frame }) => formIn(frame, name)?.hash);
     return new Set(forms).size > 1;
   }
-  #settle(name: string): void {
+  #settle(resources: Iterable<{ readonly name: string }>): void {
+    if (this.#unconfirmed.size + this.#doubtful.size + this.#inUse.size === 0) return;
+    for (const { name } of resources) this.#forgetName(name);
+  }
+  #forgetName(name: string): void {
     this.#unconfirmed.delete(name);
     this.#doubtful.delete(name);
     this.#inUse.delete(name);
@@ -165,9 +207,7 @@ export class InFlight {
   }
   /** The Envoy does not have these any more. */
   forget(names: readonly string[]): void {
-    for (const name of names) {
-      this.#settle(name);
-    }
+    for (const name of names) this.#forgetName(name);
   }
 
   /** An unanswered response may be refused yet: of a name that is in it, the Envoy had what it had before the first such. */
@@ -185,11 +225,8 @@ export class InFlight {
   #noteForms(frame: Frame, before: Before): Before {
     const forms = this.#forms;
     if (!forms) return before;
-    const had = new Map<string, Known>(typeof before === "string" ? [] : before);
-    for (const resource of frame.resources) {
-      if (!had.has(resource.name)) had.set(resource.name, forms.get(resource.name));
-      forms.set(resource.name, resource);
-    }
+    const had = typeof before === "string" ? sharedForms(frame, forms) : new Map([...formsOf(frame, forms), ...before]);
+    for (const resource of frame.resources) forms.set(resource.name, resource);
     for (const name of frame.removed) forms.delete(name);
     return had;
   }
@@ -215,6 +252,25 @@ export class InFlight {
     }
     return least;
   }
+}
+
+const none: readonly Sent[] = [];
+
+/** name → form, of what the frame brings. */
+function formsOf(frame: Frame, forms: ReadonlyMap<string, Resource>): Map<string, Known> {
+  return new Map(frame.resources.map(({ name }) => [name, forms.get(name)]));
+}
+
+/** What the first stream had that a frame went to; streams that had the same hold the same map. */
+const formsBeforeShared = new WeakMap<Frame, ReadonlyMap<string, Known>>();
+function sharedForms(frame: Frame, forms: ReadonlyMap<string, Resource>): ReadonlyMap<string, Known> {
+  const known = formsBeforeShared.get(frame);
+  let isSame = known !== undefined;
+  if (known) for (const { name } of frame.resources) isSame &&= known.get(name) === forms.get(name);
+  if (known && isSame) return known;
+  const made = formsOf(frame, forms);
+  if (!known) formsBeforeShared.set(frame, made);
+  return made;
 }
 
 /** What a frame brings that was not there, or not in this form. */

@@ -8,11 +8,13 @@ import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
 import { hashOfVersion, innerOf, type Resource, revisionOfVersion } from "../snapshot/resource.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { NodeReport } from "../status/node-report.js";
+import { Attention } from "./attention.js";
 import { pushOrder } from "./push-order.js";
 import { ClusterReadiness } from "./readiness.js";
 import type { Request } from "./request.js";
 import type { Frame } from "./response.js";
 import type { Exception, NodeMemory, Refusal, Sent } from "./sent.js";
+import { StreamNews } from "./stream-news.js";
 import type { PushTimes, StreamView } from "./stream-view.js";
 import { TypeStream } from "./type-stream.js";
 
@@ -52,6 +54,8 @@ export class NodeStream implements StreamView, NodeReport {
   /** Only ADS orders types; on the separate services each stream knows its own type alone (DESIGN §8). */
   readonly #isOrdered: boolean;
   readonly #readiness: ClusterReadiness;
+  readonly #news: StreamNews;
+  readonly #attention: Attention;
   #now = 0;
   /** Since when it asks for other types but not for clusters. */
   #clusterlessSince: number | undefined;
@@ -72,6 +76,8 @@ export class NodeStream implements StreamView, NodeReport {
       listener: new TypeStream("listener", tables.listener, this),
       route: new TypeStream("route", tables.route, this),
     };
+    this.#attention = new Attention(tables);
+    this.#news = new StreamNews(this.types);
     this.#readiness = new ClusterReadiness(
       this.types.cluster,
       [this.types.listener, this.types.route],
@@ -94,6 +100,7 @@ export class NodeStream implements StreamView, NodeReport {
     const stream = this.types[type];
     const isFirst = !stream.subscription.isAsked;
     if (isFirst && (request.initialVersions.size > 0 || request.version !== "")) this.#isResumed = true;
+    this.#attention.wake(type);
     stream.receive(request, now);
     if (isFirst) this.#recallRefusals(type, request, now);
     if (isFirst && type === "endpoint") this.#onEndpointsAsked(request);
@@ -105,22 +112,34 @@ export class NodeStream implements StreamView, NodeReport {
   /** Sends what is due. Called after requests, publications, drained writes, and at `wakeAt`. */
   pump(now: number): void {
     this.#now = now;
-    this.#askUnasked(now);
-    this.#watchClusters(now);
+    if (this.#clusterlessSince !== undefined) this.#askUnasked(now);
+    if (this.#attention.needs("cluster")) this.#watchClusters(now);
     for (const type of pushOrder) {
-      if (this.options.sink.isBlocked()) return;
-      this.types[type].pump(now);
+      if (!this.#attention.needs(type)) continue;
+      if (this.options.sink.isBlocked()) return this.#attention.breakOff();
+      const stream = this.types[type];
+      stream.pump(now);
+      this.#attention.looked(type, stream.isAtRest);
     }
+    this.#attention.finish(this.snapshot.seq);
   }
 
   /** When to pump again although nothing came, ms; Infinity: never. Not before `now` + 1. */
   wakeAt(now: number): number {
-    let at = this.#readiness.nextWarmAt(now);
-    if (this.#clusterlessSince !== undefined) at = Math.min(at, this.#clusterlessSince + this.times.clusterlessMs);
-    for (const type of resourceTypes) at = Math.min(at, this.types[type].wakeAt());
-    if (this.types.cluster.isStrange) at = Math.min(at, this.openedAt + this.times.clusterlessMs);
-    for (const sent of this.types.cluster.pending()) at = Math.min(at, this.#nextLookAt(sent));
+    let at = Number.POSITIVE_INFINITY;
+    if (this.#clusterlessSince !== undefined) at = this.#clusterlessSince + this.times.clusterlessMs;
+    for (const type of pushOrder) if (this.#attention.needs(type)) at = Math.min(at, this.types[type].wakeAt());
+    if (this.#attention.needs("cluster")) at = Math.min(at, this.#watchAt(now));
     return Math.max(at, now + 1);
+  }
+
+  /** When to look after clusters that are not confirmed. */
+  #watchAt(now: number): number {
+    const { cluster } = this.types;
+    let at = this.#readiness.nextWarmAt(now);
+    if (cluster.isStrange) at = Math.min(at, this.openedAt + this.times.clusterlessMs);
+    for (const sent of cluster.pending()) at = Math.min(at, this.#nextLookAt(sent));
+    return at;
   }
 
   /** The newest revision that a first request names; an Envoy that knows more than we do must wait for us. */
@@ -137,7 +156,8 @@ export class NodeStream implements StreamView, NodeReport {
     this.#forcedEarly.clear();
     // State of the world: what the list lacks is gone at once, so what the Envoy still has stays in it for a grace.
     if (!cluster.isStrange) return;
-    cluster.recallSeen(endpoint.subscription.names);
+    this.#attention.wake("cluster");
+    cluster.refusals.recallSeen(endpoint.subscription.names);
     this.snapshots.adopt(this.snapshot, [...endpoint.subscription.names]);
   }
 
@@ -147,7 +167,7 @@ export class NodeStream implements StreamView, NodeReport {
       const name = key.slice(type.length + 1);
       const current = key.startsWith(`${type}/`) ? this.types[type].table.get(name) : undefined;
       if (current?.hash !== refusal.hash || hashOfVersion(request?.initialVersions.get(name) ?? "") === refusal.hash) continue;
-      this.types[type].recall(name, refusal, now);
+      this.types[type].refusals.recall(name, refusal, now);
     }
   }
 
@@ -157,6 +177,8 @@ export class NodeStream implements StreamView, NodeReport {
     this.#clusterlessSince = undefined;
     if (!isClusterless) return;
     const { endpoint, cluster } = this.types;
+    this.#attention.wake("cluster");
+    this.#attention.wake("endpoint");
     // State of the world: what the list lacks is gone at once.
     if (!this.delta) this.snapshots.adopt(this.snapshot, [...endpoint.subscription.names]);
     cluster.assumeAsked(endpoint.subscription.names, now);
@@ -191,6 +213,7 @@ export class NodeStream implements StreamView, NodeReport {
   #watchClusters(now: number): void {
     for (const sent of [...this.types.cluster.pending()]) {
       if (now < this.#nextLookAt(sent)) continue;
+      this.#attention.wake("cluster");
       sent.looks += 1;
       const { endpoint, cluster } = this.types;
       const unseen =
@@ -248,29 +271,34 @@ export class NodeStream implements StreamView, NodeReport {
     return this.#isOrdered ? this.#readiness.removableAt(cluster, now) : now;
   }
   isAllReady(): boolean {
-    if (!this.#isOrdered) return true;
+    if (!this.#isOrdered || !this.#attention.needs("cluster")) return true;
     // One that asks for no clusters has its own, or is stuck: then nothing is ready until that is known (#askUnasked).
     return this.types.cluster.subscription.isAsked ? this.#readiness.isAllReady() : !this.#isClusterless();
   }
   isSettled(now: number): boolean {
     return !this.#isOrdered || this.#readiness.isSettled(now);
   }
-  write(type: ResourceType, frame: Frame, changed: ReadonlySet<string>): void {
+  write(type: ResourceType, { frame, changed, reshaped }: Sent): void {
     if (type === "cluster") {
       this.#readiness.removed(frame.removed);
       this.#followWithEndpoints(changed);
+      this.#followWithEndpoints(reshaped);
     }
     this.options.sink.write(type, frame);
   }
   /** Endpoints that ran ahead, while their cluster waited, do not come again by themselves; the cluster would warm for ever. */
   #followWithEndpoints(clusters: ReadonlySet<string>): void {
+    if (clusters.size === 0) return;
     const { endpoint } = this.types;
     if (!endpoint.subscription.isAsked && !this.#isResumed) return;
     const ahead = [...clusters].filter((name) => endpoint.table.seqOf(name) <= endpoint.sent || !endpoint.subscription.isAsked);
     if (ahead.length > 0) this.forceEndpoints(ahead);
   }
   forceEndpoints(clusters: readonly string[]): void {
-    if (this.types.endpoint.subscription.isAsked) return this.types.endpoint.force(clusters);
+    if (this.types.endpoint.subscription.isAsked) {
+      this.#attention.wake("endpoint");
+      return this.types.endpoint.force(clusters);
+    }
     for (const name of clusters) this.#forcedEarly.add(name);
   }
   isSeen(cluster: string): boolean {
@@ -297,11 +325,12 @@ export class NodeStream implements StreamView, NodeReport {
     this.options.memory.refusals.set(`${type}/${name}`, refusal);
   }
   onAccepted(type: ResourceType, sent: Sent, now: number): void {
-    for (const { name, hash } of sent.frame.resources) {
-      if (this.options.memory.refusals.get(`${type}/${name}`)?.hash === hash)
-        this.options.memory.refusals.delete(`${type}/${name}`);
-    }
+    const { refusals } = this.options.memory;
+    if (refusals.size > 0)
+      for (const { name, hash } of sent.frame.resources)
+        if (refusals.get(`${type}/${name}`)?.hash === hash) refusals.delete(`${type}/${name}`);
     if (type === "endpoint") {
+      if (!this.types.cluster.inFlight.hasUnconfirmed) return; // Only of such clusters does an ack of endpoints say anything.
       const names = sent.frame.resources.map(({ name }) => name);
       // Refused endpoints that are taken away end the warming too; told by no other answer when the cluster's own was refused.
       if (sent.kind === "repair") names.push(...sent.frame.removed);
@@ -309,6 +338,11 @@ export class NodeStream implements StreamView, NodeReport {
       this.#readiness.endpointsAcked(names, (name) => this.snapshots.readyDelayMs(this.snapshot, name), now);
     } else if (type === "cluster") this.#readiness.clustersAcked();
     else this.#readiness.namingAcked(type, this.types[type].acked, now);
+  }
+
+  /** What status/ should read again, as bits (`StreamNews`); 0: nothing. To be called after each event. */
+  takeNews(): number {
+    return this.#news.take(this.#attention.takeTouched());
   }
 
   // ---- NodeReport --------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import type { StreamCall } from "./stream-call.js";
 
-/** Streams pumped in one turn. */
-const maxPerTurn = 200;
+/** Streams pumped in one turn: with the answers of as many that come in between, some 3 ms in which the API waits. */
+const maxPerTurn = 50;
 /** How often waiting streams are looked at, ms: the grain of every time in the xds room. */
 const tickMs = 25;
 

@@ -4,14 +4,23 @@ import { innerOf, outerOf, type Resource, type Seq } from "../snapshot/resource.
 import { formOf, type Known, knownBefore } from "./sent.js";
 import type { TypeStream } from "./type-stream.js";
 
-/** Acks remembered, newest last; older ones are longer ago than any grace. */
-const maxAcks = 256;
+/** Acks of one type that come within this part of the grace count as one, of the last of them: what they let go waits so much longer. */
+const ackGrains = 32;
+
+/** A type reached a Seq. */
+interface Ack {
+  /** When the first that counts in this one came, ms. */
+  readonly since: number;
+  seq: Seq;
+  at: number;
+}
 
 export class ClusterReadiness {
   /** Cluster → when it is warm, by the ack of its endpoints, ms. Emptied when the clusters themselves are acked. */
   readonly #warmAt = new Map<string, number>();
-  /** When routes and listeners reached a Seq, ascending. */
-  readonly #acks: { readonly type: "listener" | "route"; readonly seq: Seq; readonly at: number }[] = [];
+  /** When routes and listeners reached a Seq, ascending; none is longer ago than the grace, so there are `ackGrains` of each at most. */
+  readonly #acks: Readonly<Record<"listener" | "route", Ack[]>> = { listener: [], route: [] };
+  #newestAckAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly clusters: TypeStream,
@@ -65,13 +74,22 @@ export class ClusterReadiness {
   /** When the next cluster becomes warm by its endpoints' ack, ms; Infinity: none waits. */
   nextWarmAt(now: number): number {
     let next = Number.POSITIVE_INFINITY;
+    if (this.#warmAt.size === 0) return next;
     for (const at of this.#warmAt.values()) if (at > now) next = Math.min(next, at);
     return next;
   }
 
   namingAcked(type: "listener" | "route", seq: Seq, now: number): void {
-    this.#acks.push({ type, seq, at: now });
-    while (this.#acks.length > maxAcks || (this.#acks[0]?.at ?? now) < now - this.removalGraceMs) this.#acks.shift();
+    const acks = this.#acks[type];
+    const newest = acks.at(-1);
+    this.#newestAckAt = now;
+    if (newest && now - newest.since < this.removalGraceMs / ackGrains) {
+      newest.seq = seq;
+      newest.at = now;
+      return;
+    }
+    acks.push({ since: now, seq, at: now });
+    while ((acks[0]?.at ?? now) < now - this.removalGraceMs) acks.shift();
   }
 
   /** From when on a cluster that nothing names any more may go; Infinity while a route or listener that the Envoy has may name it. */
@@ -88,7 +106,8 @@ export class ClusterReadiness {
           mayName(resource, cluster) || mayName(knownBefore(before, resource.name, stream.table, from), cluster);
         if (frame.resources.some(mayUse)) return Number.POSITIVE_INFINITY;
       }
-      const ack = this.#acks.find(({ type, seq }) => type === stream.type && seq >= unreferenced);
+      const acks = stream.type === "listener" || stream.type === "route" ? this.#acks[stream.type] : [];
+      const ack = acks.find(({ seq }) => seq >= unreferenced);
       if (ack && unreferenced > 0) at = Math.max(at, ack.at + this.removalGraceMs);
     }
     return at;
@@ -96,8 +115,7 @@ export class ClusterReadiness {
 
   /** Everything that names clusters is acked as it is, and that for a grace: any removed cluster may go. */
   isSettled(now: number): boolean {
-    const newest = this.#acks.at(-1);
-    if (newest && newest.at + this.removalGraceMs > now) return false;
+    if (this.#newestAckAt + this.removalGraceMs > now) return false;
     return this.naming.every(
       (stream) =>
         !stream.subscription.isAsked ||

@@ -8,7 +8,7 @@ import { changedParts } from "../snapshot/gateway-snapshot.js";
 import type { Resource } from "../snapshot/resource.js";
 import type { ResourceTable } from "../snapshot/resource-table.js";
 import { maxSingles, Narrowing, splitRefused } from "./narrowing.js";
-import { type Exception, formOf, type Known, knownBefore, type Refusal, type Sent } from "./sent.js";
+import { type Exception, ExceptionMap, formOf, type Known, knownBefore, type Refusal, type Sent } from "./sent.js";
 import type { StreamView } from "./stream-view.js";
 import { isListed } from "./subscription.js";
 
@@ -36,7 +36,7 @@ export interface TrialWriter {
 }
 
 export class Refusals {
-  readonly exceptions = new Map<string, Exception>();
+  readonly exceptions = new ExceptionMap();
   #queue: (readonly string[])[] = [];
 
   constructor(
@@ -50,8 +50,24 @@ export class Refusals {
     return this.#queue.length > 0;
   }
 
+  /** What this node refused on an earlier stream: the same bytes do not go out again. */
+  recall(name: string, refusal: Refusal, now: number): void {
+    this.exceptions.set(name, { state: "refused", has: this.exceptions.get(name)?.has, at: now, refusal });
+  }
+
+  /** State of the world: these clusters the Envoy has in some form, as it asks for their endpoints. */
+  recallSeen(names: Iterable<string>): void {
+    for (const name of names) {
+      const exception = this.exceptions.get(name);
+      if (exception?.state !== "refused" || exception.has !== undefined) continue;
+      const has = this.table.formOtherThan(name, exception.refusal?.hash ?? "") ?? "unknown";
+      this.exceptions.set(name, { ...exception, has });
+    }
+  }
+
   /** The Envoy took what `sent` brought. */
   accept(sent: Sent, now: number): void {
+    if (this.exceptions.size === 0) return;
     for (const resource of sent.frame.resources) {
       const exception = this.exceptions.get(resource.name);
       if (!exception) continue;
@@ -113,6 +129,7 @@ export class Refusals {
 
   /** Sends what waits to be tried: back to back in delta, one after the other in state of the world. */
   pump(now: number): void {
+    if (this.#queue.length === 0) return;
     const atOnce = this.view.delta ? maxSingles : 1;
     const isOut = (sent: Sent) => !this.view.delta || sent.kind === "trial";
     while (this.#queue.length > 0 && this.writer.pending().filter(isOut).length < atOnce) {

@@ -1,11 +1,12 @@
 // Load reports and metrics: the streams that Envoy's bootstrap asks it to open, to any replica, each by itself. They are read at the door
 // and told to status/loads.ts. A message that is damaged, or beyond a limit, ends its own stream and nothing else.
 // In: calls of server.ts. Out: Loads; to Envoys, how often to report.
-import { type ServerDuplexStream, type ServerReadableStream, type sendUnaryData, status } from "@grpc/grpc-js";
 import { encode } from "../proto/encode.js";
 import type { Loads, Reporting } from "../status/loads.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
+import type { CallReader, GrpcCall } from "./grpc-call.js";
+import { type Status, status, toFramed } from "./grpc-status.js";
 import { type LimitMet, limitMetByNode, type ReportLimits, TokenBucket } from "./limits.js";
 import { readLoadStatsRequest } from "./load-report.js";
 import { readMetricsMessage } from "./metrics-message.js";
@@ -30,44 +31,55 @@ export const paceSeconds = { idle: 10, drain: 1 } as const satisfies Record<Pace
 
 /** Asks for every cluster and each endpoint; taken up at once, also in the middle of an interval. */
 const askFor = (pace: Pace): Buffer =>
-  encode("envoy.service.load_stats.v3.LoadStatsResponse", {
-    send_all_clusters: true,
-    load_reporting_interval: { seconds: paceSeconds[pace] },
-    report_endpoint_granularity: true,
-  });
+  toFramed([
+    encode("envoy.service.load_stats.v3.LoadStatsResponse", {
+      send_all_clusters: true,
+      load_reporting_interval: { seconds: paceSeconds[pace] },
+      report_endpoint_granularity: true,
+    }),
+  ]);
 const asks: Readonly<Record<Pace, Buffer>> = { idle: askFor("idle"), drain: askFor("drain") };
+
+const emptyMessage = toFramed([]);
 
 /** One open stream, whatever it reports. */
 interface Open {
   readonly pace?: (pace: Pace) => void;
-  readonly end: (reason: EndReason, code: status, details: string) => void;
+  readonly end: (reason: EndReason, code: Status, details: string) => void;
 }
 
 /** Reads messages of one stream within its limits. */
-class ReportCall<M extends { readonly node: RequestNode | undefined }, T> {
+class ReportCall<M extends { readonly node: RequestNode | undefined }, T> implements CallReader {
   #reporting: Reporting<T> | undefined;
   #ended = false;
   readonly #bucket: TokenBucket;
 
   constructor(
-    private readonly call: { pause(): unknown; resume(): unknown },
+    private readonly call: GrpcCall,
     private readonly service: Service,
     private readonly context: ReportContext,
     private readonly read: (bytes: Buffer, isNodeKnown: boolean) => M,
     private readonly reportIn: (message: M) => { readonly report: T; readonly names: number },
     private readonly open: (node: RequestNode) => Reporting<T> | undefined,
-    private readonly answer: (code: status, details: string) => void,
     private readonly forget: () => void,
   ) {
     this.#bucket = new TokenBucket(context.limits.requestsPerSecond, context.limits.requestBurst);
   }
 
-  onData(bytes: Buffer): void {
+  onTooLong(bytes: number): void {
+    this.#refuse({ limit: "xds_max_message_bytes", maximum: this.context.limits.maxRequestBytes, found: bytes });
+  }
+  onHalfClose(): void {
+    this.end("client", status.OK, "");
+  }
+  onClosed(): void {
+    this.end("client", status.CANCELLED, "the peer went");
+  }
+
+  onMessage(bytes: Buffer): void {
     if (this.#ended) return;
     const { limits, metrics, now } = this.context;
     this.#slowDown();
-    if (bytes.length > limits.maxRequestBytes)
-      return this.#refuse({ limit: "xds_max_message_bytes", maximum: limits.maxRequestBytes, found: bytes.length });
     let message: M;
     try {
       message = this.read(bytes, this.#reporting !== undefined);
@@ -86,13 +98,15 @@ class ReportCall<M extends { readonly node: RequestNode | undefined }, T> {
     reporting.received(report, now());
   }
 
-  end(reason: EndReason, code: status, details: string): void {
+  end(reason: EndReason, code: Status, details: string): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#reporting?.close();
     this.context.metrics.count("report_streams_ended_total", { service: this.service, reason });
     this.forget();
-    this.answer(code, details);
+    // Metrics are answered once, when their stream ends well.
+    if (this.service === "metrics" && code === status.OK) this.call.write(emptyMessage);
+    this.call.end(code, details);
   }
 
   #begin(node: RequestNode | undefined): Reporting<T> | undefined {
@@ -142,15 +156,11 @@ export class ReportStreams {
     for (const { pace: ask } of this.#open.get("load") ?? []) ask?.(pace);
   }
 
-  serveLoadReports(call: ServerDuplexStream<Buffer, Buffer>): void {
+  serveLoadReports(call: GrpcCall): CallReader {
     const { loads, now } = this.context;
     let isAsked = false;
     const pace = (wanted: Pace): void => {
       if (isAsked) call.write(asks[wanted]);
-    };
-    const answer = (code: status, details: string): void => {
-      if (code === status.OK) call.end();
-      else call.emit("error", { code, details });
     };
     const open: Open = { pace, end: (reason, code, details) => report.end(reason, code, details) };
     const report = new ReportCall(
@@ -164,19 +174,14 @@ export class ReportStreams {
         pace(this.#pace);
         return loads.openLoadStream(node, now());
       },
-      answer,
       () => this.#forget("load", open),
     );
     this.#remember("load", open);
-    this.#listen(call, report);
+    return report;
   }
 
-  serveMetrics(call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void {
+  serveMetrics(call: GrpcCall): CallReader {
     const { loads, now } = this.context;
-    const answer = (code: status, details: string): void => {
-      if (code === status.OK) callback(null, Buffer.alloc(0));
-      else callback({ code, details }, null);
-    };
     const open: Open = { end: (reason, code, details) => report.end(reason, code, details) };
     const report = new ReportCall(
       call,
@@ -185,26 +190,15 @@ export class ReportStreams {
       readMetricsMessage,
       (message) => ({ report: message.sample, names: message.sample.clusters?.size ?? 0 }),
       (node) => loads.openMetricsStream(node, now()),
-      answer,
       () => this.#forget("metrics", open),
     );
     this.#remember("metrics", open);
-    this.#listen(call, report);
+    return report;
   }
 
   /** Ends all, so that the server can stop without waiting for its bound. Envoys open them again elsewhere. */
   close(): void {
     for (const open of this.#open.values()) for (const { end } of [...open]) end("shutdown", status.OK, "");
-  }
-
-  #listen(
-    call: ServerDuplexStream<Buffer, Buffer> | ServerReadableStream<Buffer, Buffer>,
-    report: { onData(bytes: Buffer): void; end(reason: EndReason, code: status, details: string): void },
-  ): void {
-    call.on("data", (bytes: Buffer) => report.onData(bytes));
-    call.on("end", () => report.end("client", status.OK, ""));
-    call.on("cancelled", () => report.end("client", status.CANCELLED, "the peer went"));
-    call.on("error", () => report.end("client", status.CANCELLED, "the peer went")); // gRPC has ended the call already.
   }
 
   #remember(service: Service, open: Open): void {

@@ -3,13 +3,15 @@
 import protobuf from "protobufjs";
 import type { ResourceType } from "../model/resource-type.js";
 import type { Resource } from "../snapshot/resource.js";
+import { prefixBytes, toFramed } from "./grpc-status.js";
 import { typeUrls } from "./type-urls.js";
 
 /** One encoded response and what it carries. */
 export interface Frame {
   /** Unique within a stream; the stream sees to that. */
   readonly nonce: string;
-  readonly bytes: Buffer;
+  /** With gRPC's prefix, as it is written: no stream copies it. */
+  readonly framed: Buffer;
   readonly resources: readonly Resource[];
   /** Names told to be gone. State of the world: left out of the list. */
   readonly removed: readonly string[];
@@ -17,7 +19,8 @@ export interface Frame {
 
 /** What a response holds apart from its nonce. */
 export interface Content {
-  readonly body: Buffer;
+  /** Parts of the message, to be laid one after the other. */
+  readonly body: readonly Uint8Array[];
   readonly resources: readonly Resource[];
   readonly removed: readonly string[];
 }
@@ -65,7 +68,7 @@ export function deltaContent(
 ): Content {
   const tail = protobuf.Writer.create().uint32(tag(1)).string(systemVersion).uint32(tag(4)).string(typeUrls[type]);
   for (const name of removed) tail.uint32(tag(6)).string(name);
-  return { body: Buffer.concat([...resources.map((resource) => deltaPiece(type, resource)), tail.finish()]), resources, removed };
+  return { body: [...resources.map((resource) => deltaPiece(type, resource)), tail.finish()], resources, removed };
 }
 
 /** DiscoveryResponse without its nonce. */
@@ -76,18 +79,26 @@ export function sotwContent(
   removed: readonly string[],
 ): Content {
   const tail = protobuf.Writer.create().uint32(tag(1)).string(version).uint32(tag(4)).string(typeUrls[type]).finish();
-  return { body: Buffer.concat([...resources.map((resource) => sotwPiece(type, resource)), tail]), resources, removed };
+  return { body: [...resources.map((resource) => sotwPiece(type, resource)), tail], resources, removed };
 }
 
 /** The nonce is field 5 in both messages; fields may come in any order on the wire. */
-export function toFrame(content: Content, nonce: string): Frame {
-  const field = protobuf.Writer.create().uint32(tag(5)).string(nonce).finish();
-  return { nonce, bytes: Buffer.concat([content.body, field]), resources: content.resources, removed: content.removed };
+export function toFrame({ body, resources, removed }: Content, nonce: string): Frame {
+  return { nonce, framed: toFramed([...body, nonceField(nonce)]), resources, removed };
 }
 
-/** The answer to a request for a type that we don't serve: nothing is there. An Envoy that waits for it goes on. */
+/** The same with another nonce: the last of two fields counts. */
+export function withNonce({ framed, resources, removed }: Frame, nonce: string): Frame {
+  return { nonce, framed: toFramed([framed.subarray(prefixBytes), nonceField(nonce)]), resources, removed };
+}
+
+function nonceField(nonce: string): Uint8Array {
+  return protobuf.Writer.create().uint32(tag(5)).string(nonce).finish();
+}
+
+/** The answer to a request for a type that we don't serve, with its prefix: nothing is there. An Envoy that waits for it goes on. */
 export function emptyAnswer(typeUrl: string, delta: boolean, names: readonly string[], nonce: string): Buffer {
   const writer = protobuf.Writer.create().uint32(tag(1)).string("0").uint32(tag(4)).string(typeUrl).uint32(tag(5)).string(nonce);
   if (delta) for (const name of names) writer.uint32(tag(6)).string(name);
-  return Buffer.from(writer.finish());
+  return toFramed([writer.finish()]);
 }

@@ -114,6 +114,33 @@ export interface Exception {
     | undefined;
 }
 
+/** name → exception, of one type on one stream. */
+export class ExceptionMap extends Map<string, Exception> {
+  /** Grows whenever something in it changes: who has read it need not read it again. */
+  changes = 0;
+
+  override set(name: string, exception: Exception): this {
+    this.changes += 1;
+    return super.set(name, exception);
+  }
+  override delete(name: string): boolean {
+    const wasThere = super.delete(name);
+    if (wasThere) this.changes += 1;
+    return wasThere;
+  }
+
+  /** When the next of them is to be looked at again although nothing came, ms; Infinity: none. */
+  nextAt(): number {
+    let at = Number.POSITIVE_INFINITY;
+    if (this.size === 0) return at;
+    for (const { state, refusal, dueAt } of this.values()) {
+      if (state === "refused" || state === "unanswered") at = Math.min(at, refusal?.retryAt ?? at);
+      else if (state === "removing") at = Math.min(at, dueAt ?? at);
+    }
+    return at;
+  }
+}
+
 /** The form that we know the Envoy has, if any. */
 export function formOf(known: Known): Resource | undefined {
   return known === "unknown" ? undefined : known;

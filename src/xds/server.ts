@@ -1,14 +1,5 @@
 // The gRPC server of the control plane: services, limits, and the streams that are open.
 // In: connections of Envoys. Out: StreamCall for each, fed by PushLoop. Called by app.ts, after the first load (load, then listen).
-import {
-  Server,
-  ServerCredentials,
-  type ServerDuplexStream,
-  type ServerReadableStream,
-  type sendUnaryData,
-  setLogger,
-  status,
-} from "@grpc/grpc-js";
 import type { StreamKind } from "../model/node.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
@@ -16,12 +7,16 @@ import type { Fleet } from "../status/fleet.js";
 import type { Loads } from "../status/loads.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
+import type { CallReader, GrpcCall } from "./grpc-call.js";
+import { GrpcServer, type Service } from "./grpc-server.js";
+import { status } from "./grpc-status.js";
 import { type LimitName, TokenBucket, type XdsLimits } from "./limits.js";
 import { PushLoop } from "./push-loop.js";
 import { type Pace, ReportStreams } from "./report-services.js";
 import type { NodeMemory } from "./sent.js";
-import { adsService, loadReportService, metricsService, typeServices } from "./services.js";
-import { type Call, type CallContext, StreamCall } from "./stream-call.js";
+import { adsPaths, loadReportPath, metricsPath, typePaths } from "./services.js";
+import { type CallContext, StreamCall } from "./stream-call.js";
+import { countTraffic } from "./traffic.js";
 
 export interface XdsServerOptions {
   readonly snapshots: Snapshots;
@@ -56,14 +51,11 @@ const moveIdleWaitMs = 2_000;
 const turnAwayLogMs = 10_000;
 
 export function createXdsServer(options: XdsServerOptions): XdsServer {
-  // By itself gRPC writes bare lines to stderr. What matters of it comes as an error, too. The logger is one for the whole process.
-  const toLog = (...words: unknown[]): void => options.log.debug({ words: words.map(String).join(" ") }, "gRPC says");
-  setLogger({ error: toLog, info: toLog, debug: toLog });
   return new GrpcXdsServer(options);
 }
 
 class GrpcXdsServer implements XdsServer {
-  readonly #server: Server;
+  readonly #server: GrpcServer;
   readonly #loop: PushLoop;
   readonly #admission: TokenBucket;
   readonly #memories = new Map<string, NodeMemory>();
@@ -97,6 +89,7 @@ class GrpcXdsServer implements XdsServer {
       snapshots: options.snapshots,
       limits,
       metrics,
+      traffic: countTraffic(metrics),
       log: options.log,
       now: this.#now,
       nextOrdinal: () => ++this.#ordinal,
@@ -105,26 +98,22 @@ class GrpcXdsServer implements XdsServer {
         this.#loop.add(call);
         if (call.stream) fleet.opened(call.stream);
       },
-      answered: (call) => call.stream && fleet.answered(call.stream),
+      answered: (stream, news) => fleet.answered(stream, news),
       closed: (call) => this.#onClosed(call),
     };
-    this.#server = new Server({
-      "grpc.max_concurrent_streams": limits.streamsPerConnection,
-      // gRPC ends a stream at its limit without telling us. Ours is met first, counted and named; this one bounds what is buffered.
-      "grpc.max_receive_message_length": 2 * limits.maxRequestBytes,
-      "grpc.keepalive_time_ms": limits.keepaliveMs,
-      "grpc.keepalive_timeout_ms": limits.keepaliveTimeoutMs,
+    this.#server = new GrpcServer({
+      services: this.#services(),
+      streamsPerConnection: limits.streamsPerConnection,
+      maxMessageBytes: limits.maxRequestBytes,
+      keepaliveMs: limits.keepaliveMs,
+      keepaliveTimeoutMs: limits.keepaliveTimeoutMs,
+      lingerMs: limits.writeStallMs,
+      log: options.log,
     });
-    this.#addServices();
   }
 
-  async listen(address: string): Promise<{ port: number }> {
-    const port = await new Promise<number>((resolve, reject) => {
-      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) =>
-        error ? reject(error) : resolve(bound),
-      );
-    });
-    return { port };
+  listen(address: string): Promise<{ port: number }> {
+    return this.#server.listen(address);
   }
 
   streamCount(): number {
@@ -138,57 +127,49 @@ class GrpcXdsServer implements XdsServer {
   async close(graceMs: number): Promise<void> {
     this.#stopFollowing();
     this.#stopMeasuring();
-    const isDown = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    const isDown = this.#server.close(graceMs);
     for (const call of [...this.#open]) call.end("shutdown");
     this.#reports.close();
-    const timer = setTimeout(() => this.#server.forceShutdown(), graceMs);
     await isDown;
-    clearTimeout(timer);
     this.#loop.close();
   }
 
-  #addServices(): void {
-    this.#server.addService(adsService, {
-      streamAggregatedResources: (call: Call) => this.#accept(call, "ads-sotw", undefined),
-      deltaAggregatedResources: (call: Call) => this.#accept(call, "ads-delta", undefined),
-    });
+  #services(): ReadonlyMap<string, Service> {
+    const services = new Map<string, Service>([
+      [adsPaths.sotw, (call) => this.#accept(call, "ads-sotw", undefined)],
+      [adsPaths.delta, (call) => this.#accept(call, "ads-delta", undefined)],
+      [loadReportPath, (call) => this.#reports.serveLoadReports(call)],
+      [metricsPath, (call) => this.#reports.serveMetrics(call)],
+    ]);
     for (const type of resourceTypes) {
-      this.#server.addService(typeServices[type], {
-        stream: (call: Call) => this.#accept(call, "sotw", type),
-        delta: (call: Call) => this.#accept(call, "delta", type),
-      });
+      services.set(typePaths[type].sotw, (call) => this.#accept(call, "sotw", type));
+      services.set(typePaths[type].delta, (call) => this.#accept(call, "delta", type));
     }
-    this.#server.addService(loadReportService, {
-      streamLoadStats: (call: ServerDuplexStream<Buffer, Buffer>) => this.#reports.serveLoadReports(call),
-    });
-    this.#server.addService(metricsService, {
-      streamMetrics: (call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>) =>
-        this.#reports.serveMetrics(call, callback),
-    });
+    return services;
   }
 
-  #accept(call: Call, kind: StreamKind, onlyType: ResourceType | undefined): void {
-    const { metrics } = this.options;
-    if (!this.#admission.take(this.#now())) return this.#turnAway(call);
-    metrics.count("xds_streams_total", { kind });
-    this.#open.add(new StreamCall(call, kind, onlyType, this.#context));
+  #accept(call: GrpcCall, kind: StreamKind, onlyType: ResourceType | undefined): CallReader | undefined {
+    if (!this.#admission.take(this.#now())) {
+      this.#turnAway(call);
+      return undefined;
+    }
+    this.options.metrics.count("xds_streams_total", { kind });
+    const stream = new StreamCall(call, kind, onlyType, this.#context);
+    this.#open.add(stream);
     this.#countOpen(kind, 1);
+    return stream;
   }
 
-  #turnAway(call: Call): void {
+  #turnAway(call: GrpcCall): void {
     const limit: LimitName = "xds_new_streams_per_second";
     const { limits, log, metrics } = this.options;
     metrics.count("limit_hits_total", { limit });
     const now = this.#now();
     if (now - this.#turnedAwayAt >= turnAwayLogMs) {
       this.#turnedAwayAt = now;
-      log.warn(
-        { limit, peer: call.getPeer(), perSecond: limits.newStreamsPerSecond },
-        "streams are turned away: too many at once",
-      );
+      log.warn({ limit, peer: call.peer, perSecond: limits.newStreamsPerSecond }, "streams are turned away: too many at once");
     }
-    call.on("error", () => undefined);
-    call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: `limit met: ${limit}; try again` });
+    call.end(status.RESOURCE_EXHAUSTED, `limit met: ${limit}; try again`);
   }
 
   #onClosed(call: StreamCall): void {

@@ -1,45 +1,25 @@
-// The gRPC services that we serve, with bytes in and bytes out: requests are read by request.ts, responses were encoded once.
-import type { ServiceDefinition } from "@grpc/grpc-js";
+// The gRPC methods that we serve, by their paths: bytes in and bytes out. Requests are read by request.ts, responses were encoded once.
 import type { ResourceType } from "../model/resource-type.js";
 
-const same = (bytes: Buffer): Buffer => bytes;
+const discovery = (service: string, method: string) => `/envoy.service.${service}/${method}`;
 
-function method(path: string, isResponseStream: boolean): ServiceDefinition[string] {
-  return {
-    path,
-    requestStream: true,
-    responseStream: isResponseStream,
-    requestSerialize: same,
-    requestDeserialize: same,
-    responseSerialize: same,
-    responseDeserialize: same,
-  };
+/** ADS: all types on one stream. */
+export const adsPaths = {
+  sotw: discovery("discovery.v3.AggregatedDiscoveryService", "StreamAggregatedResources"),
+  delta: discovery("discovery.v3.AggregatedDiscoveryService", "DeltaAggregatedResources"),
+} as const;
+
+function pathsOf(service: string, noun: string): { readonly sotw: string; readonly delta: string } {
+  return { sotw: discovery(service, `Stream${noun}`), delta: discovery(service, `Delta${noun}`) };
 }
 
-const discovery = (service: string, name: string) => `/envoy.service.${service}/${name}`;
-
-/** Method name → its definition. ADS first; then one service per type. */
-export const adsService: ServiceDefinition = {
-  streamAggregatedResources: method(discovery("discovery.v3.AggregatedDiscoveryService", "StreamAggregatedResources"), true),
-  deltaAggregatedResources: method(discovery("discovery.v3.AggregatedDiscoveryService", "DeltaAggregatedResources"), true),
+/** type → the service for it alone. */
+export const typePaths: Readonly<Record<ResourceType, { readonly sotw: string; readonly delta: string }>> = {
+  cluster: pathsOf("cluster.v3.ClusterDiscoveryService", "Clusters"),
+  endpoint: pathsOf("endpoint.v3.EndpointDiscoveryService", "Endpoints"),
+  listener: pathsOf("listener.v3.ListenerDiscoveryService", "Listeners"),
+  route: pathsOf("route.v3.RouteDiscoveryService", "Routes"),
 };
 
-/** type → the service for it alone: `stream` is state of the world, `delta` is delta. */
-export const typeServices: Readonly<Record<ResourceType, ServiceDefinition>> = {
-  cluster: typeService("cluster.v3.ClusterDiscoveryService", "Clusters"),
-  endpoint: typeService("endpoint.v3.EndpointDiscoveryService", "Endpoints"),
-  listener: typeService("listener.v3.ListenerDiscoveryService", "Listeners"),
-  route: typeService("route.v3.RouteDiscoveryService", "Routes"),
-};
-
-function typeService(service: string, noun: string): ServiceDefinition {
-  return { stream: method(discovery(service, `Stream${noun}`), true), delta: method(discovery(service, `Delta${noun}`), true) };
-}
-
-export const loadReportService: ServiceDefinition = {
-  streamLoadStats: method(discovery("load_stats.v3.LoadReportingService", "StreamLoadStats"), true),
-};
-
-export const metricsService: ServiceDefinition = {
-  streamMetrics: method(discovery("metrics.v3.MetricsService", "StreamMetrics"), false),
-};
+export const loadReportPath = discovery("load_stats.v3.LoadReportingService", "StreamLoadStats");
+export const metricsPath = discovery("metrics.v3.MetricsService", "StreamMetrics");

@@ -26,6 +26,8 @@ export function sharedFrames(table: ResourceTable): SharedFrames {
 export class SharedFrames {
   #seq: Seq = -1;
   readonly #frames = new Map<string, Frame>();
+  /** What was asked for and gave no frame, by the same keys: that is looked up once, too. */
+  readonly #without = new Map<string, undefined | "lost">();
   readonly #sums = new Map<number, bigint>();
   /** Frames built since the start; a test asserts that a thousand streams cost one. */
   built = 0;
@@ -42,9 +44,9 @@ export class SharedFrames {
 
   /** Delta: what changed after `from`; undefined when nothing of it is asked for, "lost" when `from` is too far back. */
   deltaChanges(from: Seq, asked: Asked): Frame | undefined | "lost" {
-    const names = this.#changed(from, asked);
-    if (names === "lost" || names.length === 0) return names === "lost" ? "lost" : undefined;
-    return this.#frame(`dc${from}.${idOf(asked)}`, () => {
+    return this.#found(`dc${from}.${idOf(asked)}`, () => {
+      const names = this.#changed(from, asked);
+      if (names === "lost" || names.length === 0) return names === "lost" ? "lost" : undefined;
       const resources = names.flatMap((name) => this.table.get(name) ?? []);
       return deltaContent(
         this.table.type,
@@ -79,12 +81,12 @@ export class SharedFrames {
 
   /** State of the world, for types whose response need not be the whole: what changed after `from` and is there. */
   sotwChanges(from: Seq, asked: Asked): Frame | undefined | "lost" {
-    const names = this.#changed(from, asked);
-    if (names === "lost") return "lost";
-    const resources = names.flatMap((name) => this.table.get(name) ?? []);
-    return resources.length === 0
-      ? undefined
-      : this.#frame(`sc${from}.${idOf(asked)}`, () => sotwContent(this.table.type, this.version(asked), resources, []));
+    return this.#found(`sc${from}.${idOf(asked)}`, () => {
+      const names = this.#changed(from, asked);
+      if (names === "lost") return "lost";
+      const resources = names.flatMap((name) => this.table.get(name) ?? []);
+      return resources.length === 0 ? undefined : sotwContent(this.table.type, this.version(asked), resources, []);
+    });
   }
 
   /** Names changed after `from` that are asked for, sorted; "lost": too far back. */
@@ -127,7 +129,19 @@ export class SharedFrames {
     if (this.#seq === this.table.seq) return;
     this.#seq = this.table.seq;
     this.#frames.clear();
+    this.#without.clear();
     this.#sums.clear();
+  }
+
+  #found(key: string, build: () => Content | undefined | "lost"): Frame | undefined | "lost" {
+    this.#refresh();
+    const known = this.#frames.get(key);
+    if (known) return known;
+    if (this.#without.has(key)) return this.#without.get(key);
+    const content = build();
+    if (content !== undefined && content !== "lost") return this.#frame(key, () => content);
+    if (this.#without.size < maxFrames) this.#without.set(key, content);
+    return content;
   }
 
   #frame(key: string, build: () => Content): Frame {

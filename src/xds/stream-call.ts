@@ -1,21 +1,20 @@
 // One gRPC call: bytes, limits and the end of it. Feeds a NodeStream once the state is fresh enough, and writes its frames.
 // Called by server.ts for each stream that opens.
-import { type ServerDuplexStream, status } from "@grpc/grpc-js";
 import type { StreamKind } from "../model/node.js";
 import type { ResourceType } from "../model/resource-type.js";
 import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
+import type { CallReader, GrpcCall } from "./grpc-call.js";
+import { type Status, status } from "./grpc-status.js";
 import { type LimitMet, type LimitName, limitMetBy, TokenBucket, type XdsLimits } from "./limits.js";
 import { type FrameSink, NodeStream } from "./node-stream.js";
 import { decodeNames, type Request, type RequestNode, readDeltaRequest, readSotwRequest } from "./request.js";
-import { resetStream } from "./reset-stream.js";
 import { emptyAnswer, type Frame } from "./response.js";
 import type { NodeMemory } from "./sent.js";
+import type { Traffic } from "./traffic.js";
 import { typeOfUrl, typeUrls } from "./type-urls.js";
-
-export type Call = ServerDuplexStream<Buffer, Buffer>;
 
 /** Why a stream ended; the values of a metric's label. */
 export type EndReason = "client" | "limit" | "stalled" | "age" | "shutdown" | "error" | "lag" | "rollout";
@@ -25,12 +24,14 @@ export interface CallContext {
   readonly limits: XdsLimits;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly traffic: Traffic;
   readonly now: () => number;
   nextOrdinal(): number;
   memoryOf(node: string): NodeMemory;
   opened(call: StreamCall): void;
   closed(call: StreamCall): void;
-  answered(call: StreamCall): void;
+  /** `news`: bits of what is new (`NodeStream.takeNews`); never 0. */
+  answered(stream: NodeStream, news: number): void;
 }
 
 /** What an Envoy logs when its stream ends by our wish. */
@@ -48,11 +49,12 @@ const maxIdLogged = 64;
 /** Requests that wait for the state to be fresh enough; an Envoy sends a handful. */
 const maxEarlyRequests = 64;
 
-export class StreamCall implements FrameSink {
+export class StreamCall implements FrameSink, CallReader {
   #stream: NodeStream | undefined;
   #snapshot: GatewaySnapshot | undefined;
   #early: Request[] = [];
-  #unsentFrames = 0;
+  /** Lengths of what was written and has not left, oldest first. */
+  readonly #unsent: number[] = [];
   #unsentBytes = 0;
   /** When the oldest write that has not left was made. */
   #unsentSince = 0;
@@ -72,7 +74,7 @@ export class StreamCall implements FrameSink {
   readonly openedAt: number;
 
   constructor(
-    private readonly call: Call,
+    private readonly call: GrpcCall,
     readonly kind: StreamKind,
     /** The only type of a stream on a separate service. */
     private readonly onlyType: ResourceType | undefined,
@@ -81,11 +83,6 @@ export class StreamCall implements FrameSink {
     this.openedAt = context.now();
     this.#delta = kind === "ads-delta" || kind === "delta";
     this.#bucket = new TokenBucket(context.limits.requestsPerSecond, context.limits.requestBurst);
-    call.on("data", (bytes: Buffer) => this.#guard(() => this.#onData(bytes)));
-    call.on("end", () => this.end("client"));
-    call.on("cancelled", () => this.#forget("client"));
-    call.on("error", () => this.#forget("client"));
-    call.on("close", () => this.#forget("client"));
   }
 
   /** Undefined until the node has named itself and the state is fresh. */
@@ -98,13 +95,28 @@ export class StreamCall implements FrameSink {
 
   // ---- Reading -------------------------------------------------------------------------------------------------------
 
-  #onData(bytes: Buffer): void {
+  onMessage(bytes: Buffer): void {
     if (this.#ended) return;
+    try {
+      this.#read(bytes);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+  onTooLong(bytes: number): void {
+    this.#refuse({ limit: "xds_max_message_bytes", maximum: this.context.limits.maxRequestBytes, found: bytes });
+  }
+  onHalfClose(): void {
+    this.end("client");
+  }
+  onClosed(): void {
+    this.#forget("client");
+  }
+
+  #read(bytes: Buffer): void {
     const { limits } = this.context;
     const waitMs = this.#bucket.spend(this.context.now());
     if (waitMs > 0) this.#readLater(waitMs);
-    if (bytes.length > limits.maxRequestBytes)
-      return this.#refuse({ limit: "xds_max_message_bytes", maximum: limits.maxRequestBytes, found: bytes.length });
     const request = this.#delta ? readDeltaRequest(bytes) : readSotwRequest(bytes);
     const met = limitMetBy(request, limits);
     if (met) return this.#refuse(met, request.node);
@@ -133,12 +145,11 @@ export class StreamCall implements FrameSink {
         status.INVALID_ARGUMENT,
         "the first request must carry a node with an id and a cluster: the cluster names the gateway",
       );
-    void this.#whenFresh().then(() =>
-      this.#guard(() => {
-        if (this.#ended) return;
-        this.#open(node);
-      }),
-    );
+    void this.#whenFresh()
+      .then(() => {
+        if (!this.#ended) this.#open(node);
+      })
+      .catch((error: unknown) => this.#fail(error));
   }
 
   /**
@@ -199,17 +210,18 @@ export class StreamCall implements FrameSink {
     // On a separate service the type URL may be left out: the service says it (xDS protocol, "Basic protocol overview").
     const type = this.onlyType && request.typeUrl === "" ? this.onlyType : typeOfUrl(request.typeUrl);
     if (!type || (this.onlyType && type !== this.onlyType)) return this.#answerStranger(request);
-    context.metrics.count("xds_requests_total", { type });
+    const traffic = context.traffic[type];
+    traffic.requests();
     if (request.refusal !== undefined) {
-      context.metrics.count("xds_nacks_total", { type });
+      traffic.nacks();
       context.log.warn(
         { node: stream.node.id, type, nonce: request.nonce, detail: request.refusal },
         "an Envoy refused a response",
       );
-    } else if (request.nonce !== "") context.metrics.count("xds_acks_total", { type });
-    stream.receive(type, request, context.now());
-    this.wakeAt = stream.wakeAt(context.now());
-    context.answered(this);
+    } else if (request.nonce !== "") traffic.acks();
+    const now = context.now();
+    stream.receive(type, request, now);
+    this.#settle(stream, now);
     const { maxNames } = context.limits;
     const { size } = stream.types[type].subscription.names; // Of delta, it has grown by this request.
     if (size > maxNames) this.#refuse({ limit: "xds_max_names", maximum: maxNames, found: size });
@@ -219,65 +231,73 @@ export class StreamCall implements FrameSink {
   #answerStranger(request: Request): void {
     if (request.nonce !== "" && request.names.count === 0) return;
     this.#otherNonces += 1;
-    const bytes = emptyAnswer(request.typeUrl, this.#delta, decodeNames(request.names), `other.${this.#otherNonces}`);
-    this.#writeBytes(bytes);
+    const framed = emptyAnswer(request.typeUrl, this.#delta, decodeNames(request.names), `other.${this.#otherNonces}`);
+    this.#writeFramed(framed);
   }
 
   // ---- Writing -------------------------------------------------------------------------------------------------------
 
   isBlocked(): boolean {
-    return this.#ended || this.#unsentFrames >= maxUnsentFrames || this.#unsentBytes >= maxUnsentBytes;
+    return this.#ended || this.#unsent.length >= maxUnsentFrames || this.#unsentBytes >= maxUnsentBytes;
   }
 
   write(type: ResourceType, frame: Frame): void {
     if (this.#ended) return;
-    this.context.metrics.count("xds_responses_sent_total", { type });
-    this.context.metrics.count("xds_bytes_sent_total", { type }, frame.bytes.length);
-    this.context.log.debug(
-      {
-        node: this.#stream?.node.id ?? "",
-        type,
-        nonce: frame.nonce,
-        resources: frame.resources.length,
-        removed: frame.removed.length,
-        url: typeUrls[type],
-      },
-      "response",
-    );
-    this.#writeBytes(frame.bytes);
+    const { log, traffic } = this.context;
+    traffic[type].responses();
+    traffic[type].bytes(frame.framed.length);
+    if (log.isLevelEnabled("debug")) this.#logResponse(type, frame);
+    this.#writeFramed(frame.framed);
   }
 
-  #writeBytes(bytes: Buffer): void {
-    if (this.#unsentFrames === 0) this.#unsentSince = this.context.now();
-    this.#unsentFrames += 1;
-    this.#unsentBytes += bytes.length;
-    this.call.write(bytes, () => {
-      const wasBlocked = this.isBlocked();
-      this.#unsentFrames -= 1;
-      this.#unsentBytes -= bytes.length;
-      this.#unsentSince = this.context.now();
-      if (wasBlocked && !this.#ended) this.pump();
-    });
+  #logResponse(type: ResourceType, { nonce, resources, removed }: Frame): void {
+    const node = this.#stream?.node.id ?? "";
+    const counts = { resources: resources.length, removed: removed.length };
+    this.context.log.debug({ node, type, nonce, ...counts, url: typeUrls[type] }, "response");
   }
+
+  #writeFramed(framed: Buffer): void {
+    if (this.#unsent.length === 0) this.#unsentSince = this.context.now();
+    this.#unsent.push(framed.length);
+    this.#unsentBytes += framed.length;
+    this.call.write(framed, this.#onTaken);
+  }
+
+  /** Writes leave in their order. One function for all of them: it runs for every push. */
+  readonly #onTaken = (error?: Error | null): void => {
+    if (error || this.#ended) return;
+    const wasBlocked = this.isBlocked();
+    this.#unsentBytes -= this.#unsent.shift() ?? 0;
+    if (this.#unsent.length > 0) this.#unsentSince = this.context.now();
+    if (wasBlocked) this.pump();
+  };
 
   pump(): void {
     const stream = this.#stream;
     if (!stream || this.#ended) return;
-    this.#guard(() => {
+    try {
       const now = this.context.now();
       stream.pump(now);
-      this.wakeAt = stream.wakeAt(now);
-      this.context.answered(this);
-    });
+      this.#settle(stream, now);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** After anything that happened to the stream. A push by itself brings no answer, and mostly nothing that status/ need know. */
+  #settle(stream: NodeStream, now: number): void {
+    this.wakeAt = stream.wakeAt(now);
+    const news = stream.takeNews();
+    if (news !== 0) this.context.answered(stream, news);
   }
 
   /** Cuts a peer that reads nothing: buffers behind it grow without bound (137 MB in 12 s, measured). */
   cutIfStalled(now: number): void {
     const { writeStallMs } = this.context.limits;
-    if (this.#ended || this.#unsentFrames === 0 || now - this.#unsentSince <= writeStallMs) return;
-    this.#meet("xds_write_stall_ms", { unsentFrames: this.#unsentFrames, unsentBytes: this.#unsentBytes });
-    this.#end("stalled", status.RESOURCE_EXHAUSTED, "the stream is not being read");
-    this.#reset();
+    if (this.#ended || this.#unsent.length === 0 || now - this.#unsentSince <= writeStallMs) return;
+    this.#meet("xds_write_stall_ms", { unsentFrames: this.#unsent.length, unsentBytes: this.#unsentBytes });
+    this.#forget("stalled"); // A status would wait behind what is not read.
+    this.call.reset();
   }
 
   /** Since when, and whether, a rollout wants the Envoy to have another snapshot; `leaves`: it is in one that is over. */
@@ -315,21 +335,13 @@ export class StreamCall implements FrameSink {
     if (this.#told.has(limit)) return;
     this.#told.add(limit);
     const node = this.#stream?.node.id ?? "";
-    this.context.log.warn({ node, peer: this.call.getPeer(), kind: this.kind, limit, ...facts }, "an Envoy met a limit");
+    this.context.log.warn({ node, peer: this.call.peer, kind: this.kind, limit, ...facts }, "an Envoy met a limit");
   }
 
-  #end(reason: EndReason, code: number, details: string): void {
+  #end(reason: EndReason, code: Status, details: string): void {
     if (this.#ended) return;
     this.#forget(reason);
-    if (code === status.OK) this.call.end();
-    else this.call.emit("error", { code, details });
-    // The status waits behind what has not left yet; a peer that does not read would keep both for ever.
-    if (this.#unsentFrames > 0) setTimeout(() => this.#reset(), this.context.limits.writeStallMs).unref();
-  }
-
-  #reset(): void {
-    if (!resetStream(this.call)) this.context.log.error({ kind: this.kind }, "a stream could not be reset");
-    this.call.destroy();
+    this.call.end(code, details);
   }
 
   #forget(reason: EndReason): void {
@@ -344,20 +356,13 @@ export class StreamCall implements FrameSink {
   }
 
   /** A fault on one stream ends that stream and no other. */
-  #guard(step: () => void): void {
-    try {
-      step();
-    } catch (error) {
-      const isTheirs = error instanceof RangeError;
-      const node = this.#stream?.node.id ?? "";
-      if (isTheirs)
-        this.context.log.warn({ node, peer: this.call.getPeer(), reason: error.message }, "a request could not be read");
-      else this.context.log.error({ node, err: error }, "a stream failed");
-      this.#end(
-        "error",
-        isTheirs ? status.INVALID_ARGUMENT : status.INTERNAL,
-        isTheirs ? "a request could not be read" : "internal error",
-      );
+  #fail(error: unknown): void {
+    const node = this.#stream?.node.id ?? "";
+    if (error instanceof RangeError) {
+      this.context.log.warn({ node, peer: this.call.peer, reason: error.message }, "a request could not be read");
+      return this.#end("error", status.INVALID_ARGUMENT, "a request could not be read");
     }
+    this.context.log.error({ node, err: error }, "a stream failed");
+    this.#end("error", status.INTERNAL, "internal error");
   }
 }

@@ -3,7 +3,6 @@ import type { ResourceType } from "../model/resource-type.js";
 import type { Resource } from "../snapshot/resource.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { Readiness } from "./decision.js";
-import type { Frame } from "./response.js";
 import type { NodeMemory, Refusal, Sent } from "./sent.js";
 
 /** Times of the push, ms. */
@@ -33,8 +32,8 @@ export interface StreamView extends Readiness {
   knowsClusters(now: number): boolean;
   /** Whether the Envoy asks for the cluster's endpoints: then it could make it. */
   isSeen(cluster: string): boolean;
-  /** `changed`: names in the frame that the Envoy does not have in this form. */
-  write(type: ResourceType, frame: Frame, changed: ReadonlySet<string>): void;
+  /** Writes what was taken down as sent. */
+  write(type: ResourceType, sent: Sent): void;
   /** Told of each answer that took something, after it was taken in. */
   onAccepted(type: ResourceType, sent: Sent, now: number): void;
   /** What this node said of the name before, on this stream or an earlier one, unless it has taken it since. */

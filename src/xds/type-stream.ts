@@ -13,7 +13,7 @@ import { Refusals, type TrialWriter } from "./refusals.js";
 import { decodeNames, type Request } from "./request.js";
 import { deltaContent, type Frame, sotwContent, toFrame } from "./response.js";
 import { onlyOther, resume } from "./resume.js";
-import { type Before, type Exception, formOf, type Known, type Refusal, type Sent } from "./sent.js";
+import { type Before, type ExceptionMap, formOf, type Known, type Sent } from "./sent.js";
 import { type Asked, sharedFrames } from "./shared-frames.js";
 import type { StreamView } from "./stream-view.js";
 import { isListed, Subscription } from "./subscription.js";
@@ -51,7 +51,7 @@ export class TypeStream implements TrialWriter {
     this.inFlight = new InFlight(type, table, view.delta);
   }
 
-  get exceptions(): ReadonlyMap<string, Exception> {
+  get exceptions(): ExceptionMap {
     return this.refusals.exceptions;
   }
   /** State of the world, after a reconnect with another version: the Envoy may have what we don't know of. */
@@ -68,7 +68,7 @@ export class TypeStream implements TrialWriter {
   }
   /** Clusters: the Envoy took the endpoints of these. */
   endpointsAcked(names: readonly string[]): void {
-    if (this.inFlight.pending.length > 0) for (const name of names) this.inFlight.use(name);
+    for (const name of names) this.inFlight.use(name);
   }
   isReplaced(sent: Sent, name: string): boolean {
     return this.inFlight.isReplaced(sent, name);
@@ -105,23 +105,6 @@ export class TypeStream implements TrialWriter {
       // Of what it has, the form before this one is the best guess: needed only to put it back.
       const has = current ? (this.table.formOtherThan(name, current.hash) ?? "unknown") : "unknown";
       this.refusals.exceptions.set(name, { state: current ? "stale" : "removing", has, at: now, dueAt: now });
-    }
-  }
-
-  /** A refusal that this node gave on an earlier stream: the same bytes do not go out again. */
-  recall(name: string, refusal: Refusal, now: number): void {
-    this.refusals.exceptions.set(name, { state: "refused", has: this.exceptions.get(name)?.has, at: now, refusal });
-  }
-
-  /** State of the world: these clusters the Envoy has in some form, as it asks for their endpoints. */
-  recallSeen(names: Iterable<string>): void {
-    for (const name of names) {
-      const exception = this.exceptions.get(name);
-      if (exception?.state !== "refused" || exception.has !== undefined) continue;
-      this.refusals.exceptions.set(name, {
-        ...exception,
-        has: this.table.formOtherThan(name, exception.refusal?.hash ?? "") ?? "unknown",
-      });
     }
   }
 
@@ -170,16 +153,18 @@ export class TypeStream implements TrialWriter {
   }
 
   #answer(nonce: string, refusal: string | undefined, now: number): void {
-    const answer = this.inFlight.answer(nonce);
+    const isTaken = (sent: Sent): boolean => refusal === undefined || sent.kind === "repair";
+    const answer = this.inFlight.answer(nonce, isTaken);
     if (!answer) return; // Stale: what it asks for is read all the same.
     const { sent, superseded } = answer;
     for (const earlier of superseded) this.refusals.supersede(earlier, now);
-    const isTaken = refusal === undefined || sent.kind === "repair";
     if (refusal === undefined) this.refusals.accept(sent, now);
     else this.refusals.refuse(sent, refusal, superseded.length === 0, now);
-    if (isTaken) this.inFlight.confirm(sent);
-    if (isTaken) this.inFlight.forget(sent.frame.removed);
-    if (isTaken) this.view.onAccepted(this.type, sent, now);
+    if (isTaken(sent)) {
+      this.inFlight.confirm(sent);
+      this.inFlight.forget(sent.frame.removed);
+      this.view.onAccepted(this.type, sent, now);
+    }
     if (!this.view.delta && isListed(this.type) && sent.kind === "trial") this.#listDue = true;
   }
 
@@ -187,15 +172,28 @@ export class TypeStream implements TrialWriter {
 
   /** Sends what is due, if anything may go now. */
   pump(now: number): void {
-    if (!this.subscription.isAsked) return;
+    if (!this.subscription.isAsked || this.isAtRest) return;
     if (!this.#repairDue) this.refusals.pump(now);
-    const blocking = this.view.delta
-      ? this.inFlight.pending.findLast((sent) => sent.kind === "main")
-      : this.inFlight.pending.at(-1);
+    const blocking = this.inFlight.newest(this.view.delta);
     if (blocking && !this.#repairDue && now - blocking.at < this.view.times.inFlightOverrideMs) return;
     if (!this.#isShared(now)) this.#sendOwn(now);
     else if (this.view.delta) this.#sendSharedDelta(now);
     else this.#sendSharedSotw(now);
+  }
+
+  /** It was asked for, the table has not moved on, nothing is owed, and the Envoy lacks nothing. Of clusters, all are confirmed, too. */
+  get isAtRest(): boolean {
+    return (
+      this.subscription.isAsked &&
+      this.#sent === this.table.seq &&
+      this.#owed === undefined &&
+      this.exceptions.size === 0 &&
+      this.#forced.size === 0 &&
+      !this.#listDue &&
+      !this.#isStrange &&
+      !this.refusals.isQueued &&
+      (this.type !== "cluster" || !this.inFlight.hasUnconfirmed)
+    );
   }
 
   /** When `pump` may have something to do without a request or a publication, ms; Infinity: never. */
@@ -205,11 +203,7 @@ export class TypeStream implements TrialWriter {
       this.#sent < this.table.seq || this.#owed !== undefined || this.#forced.size > 0 || this.#listDue || this.refusals.isQueued;
     const newest = this.inFlight.pending.at(-1);
     if (isDue && newest) at = newest.at + this.view.times.inFlightOverrideMs;
-    for (const { state, refusal, dueAt } of this.exceptions.values()) {
-      if (state === "refused" || state === "unanswered") at = Math.min(at, refusal?.retryAt ?? at);
-      else if (state === "removing") at = Math.min(at, dueAt ?? at);
-    }
-    return at;
+    return Math.min(at, this.exceptions.nextAt());
   }
 
   #isShared(now: number): boolean {
@@ -392,7 +386,8 @@ export class TypeStream implements TrialWriter {
 
   #write(kind: Sent["kind"], frame: Frame, before: Before, from: Seq, now: number): void {
     const sent = this.inFlight.add(kind, frame, before, from, this.#heldFrom, now);
-    for (const name of this.#heldFrom.keys()) if (!this.exceptions.has(name)) this.#heldFrom.delete(name);
-    this.view.write(this.type, sent.frame, new Set([...sent.changed, ...sent.reshaped]));
+    if (this.#heldFrom.size > 0)
+      for (const name of this.#heldFrom.keys()) if (!this.exceptions.has(name)) this.#heldFrom.delete(name);
+    this.view.write(this.type, sent);
   }
 }

@@ -3,6 +3,7 @@
 // In: frames of a NodeStream. Out: requests, as bytes; and `faults`.
 import type { ResourceType } from "../../src/model/resource-type.js";
 import { decode, encode } from "../../src/proto/encode.js";
+import { prefixBytes } from "../../src/xds/grpc-status.js";
 import type { NodeStream } from "../../src/xds/node-stream.js";
 import { readDeltaRequest, readSotwRequest } from "../../src/xds/request.js";
 import type { Frame } from "../../src/xds/response.js";
@@ -92,7 +93,7 @@ export class FakeEnvoy {
   step(now: number): boolean {
     const frame = this.#inbox.shift();
     if (!frame) return false;
-    const message = this.#read(frame.bytes);
+    const message = this.#read(frame.framed.subarray(prefixBytes));
     this.#nonces.set(message.type, message.nonce);
     switch (message.type) {
       case "cluster":

@@ -1,12 +1,12 @@
 // The report services of a replica, in the process of the test: what Envoys report is read there, while their configuration comes from
 // another replica. In: limits. Out: the port, Loads. Called by the tests of load reports and drains.
-import { Server, ServerCredentials, type ServerDuplexStream, type ServerReadableStream, type sendUnaryData } from "@grpc/grpc-js";
 import { Loads } from "../../src/status/loads.js";
 import { createLogger } from "../../src/telemetry/logger.js";
 import { createMetrics, type Metrics } from "../../src/telemetry/metrics.js";
+import { GrpcServer } from "../../src/xds/grpc-server.js";
 import type { ReportLimits } from "../../src/xds/limits.js";
 import { ReportStreams } from "../../src/xds/report-services.js";
-import { loadReportService, metricsService } from "../../src/xds/services.js";
+import { loadReportPath, metricsPath } from "../../src/xds/services.js";
 import { onCleanup } from "./cleanup.js";
 
 const standard: ReportLimits = {
@@ -37,19 +37,19 @@ export async function startReportServer(changed: Partial<ReportLimits> = {}): Pr
     metrics,
     now: Date.now,
   });
-  const server = new Server();
-  server.addService(loadReportService, {
-    streamLoadStats: (call: ServerDuplexStream<Buffer, Buffer>) => streams.serveLoadReports(call),
+  const server = new GrpcServer({
+    services: new Map([
+      [loadReportPath, (call) => streams.serveLoadReports(call)],
+      [metricsPath, (call) => streams.serveMetrics(call)],
+    ]),
+    streamsPerConnection: 100,
+    maxMessageBytes: limits.maxRequestBytes,
+    keepaliveMs: 30_000,
+    keepaliveTimeoutMs: 10_000,
+    lingerMs: 1_000,
+    log: createLogger("silent"),
   });
-  server.addService(metricsService, {
-    streamMetrics: (call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>) =>
-      streams.serveMetrics(call, callback),
-  });
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
-      error ? reject(error) : resolve(bound),
-    );
-  });
-  onCleanup("report server", () => server.forceShutdown());
+  const { port } = await server.listen("127.0.0.1:0");
+  onCleanup("report server", () => server.close(0));
   return { port, loads, streams, metrics };
 }

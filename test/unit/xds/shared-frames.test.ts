@@ -50,7 +50,7 @@ function costOfOneEndpoint(clusters: number) {
     ),
     encodes: shared.built,
     frames: frames.size,
-    bytes: frame.bytes.length,
+    bytes: frame.framed.length,
     unchanged: others.filter((one) => tables[one.type].changedSince(one.from)?.length === 0).map(({ type }) => type),
   };
 }
