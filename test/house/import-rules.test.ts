@@ -86,7 +86,9 @@ const faults: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   "only-api-imports-fastify": { "src/store/a.ts": 'import { fastify } from "fastify";\nexport const a = fastify;' },
   "only-store-imports-postgres": { "src/api/a.ts": 'import pg from "pg";\nexport const a = pg;' },
-  "only-xds-and-agent-imports-grpc": { "src/status/a.ts": 'import { createServer } from "node:http2";\nexport const a = createServer;' },
+  "only-xds-and-agent-imports-grpc": {
+    "src/status/a.ts": 'import { createServer } from "node:http2";\nexport const a = createServer;',
+  },
   "no-cycles": {
     "src/xds/a.ts": 'import { b } from "./b.js";\nexport const a = () => b;',
     "src/xds/b.ts": 'import { a } from "./a.js";\nexport const b = () => a;',
