@@ -36,8 +36,6 @@ beforeAll(async () => {
     ["route", streamRouteBody("tcp", "tcp", "tcp", "tcp")],
     ["route", routeBody("websocket", "websocket", "websocket", { upgrades: ["websocket"] })],
   ]);
-  // Metrics come each second: some that see the clusters quiet.
-  await new Promise((resolve) => setTimeout(resolve, 5_000));
 });
 
 test.each(["tcp", "websocket"] as const)("%s: five endpoints at once, four times, and nothing fails", async (kind) => {

@@ -22,6 +22,8 @@ type Row = Partial<DrainLoad & DrainGauges> & { ackedAt?: number; loadAt?: numbe
 /** `drain_nodes` as the database has it, on its own clock. */
 class MemoryRows implements DrainRowStore {
   open: WatchedDrain[] = [drain];
+  /** drain → whether nothing was left when it ended. */
+  readonly ended = new Map<string, boolean>();
   isDown = false;
   readonly rows = new Map<string, Row>();
 
@@ -37,6 +39,9 @@ class MemoryRows implements DrainRowStore {
   async watched(): Promise<readonly WatchedDrain[]> {
     if (this.isDown) throw new Error("connection refused");
     return this.open;
+  }
+  async endings(ids: readonly string[]) {
+    return ids.flatMap((drain) => (this.ended.has(drain) ? { drain, isSettled: this.ended.get(drain) === true } : []));
   }
   async saveAcks(_replica: string, rows: readonly DrainAck[]): Promise<void> {
     for (const ack of rows) this.#row(ack).ackedAt ??= this.now();
@@ -133,7 +138,7 @@ function startEnvoy(loadTo: Replica, metricsTo: Replica): Envoy {
     second: async () => {
       await clock.advance(300);
       const { inFlight, requests, pending, silent } = envoy;
-      const gauges = { connections: requests, requests, pending, membershipChanged: false };
+      const gauges = { connections: requests, requests, pending, membershipChanges: 0 };
       if (!silent)
         metrics?.received({ stampMs: clock.now(), clusters: new Map([["app", gauges]]), answers: 0, errors: 0 }, metricsTo.now());
       await clock.advance(500);

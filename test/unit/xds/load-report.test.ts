@@ -109,8 +109,8 @@ describe("a metrics message", () => {
     expect(read).toMatchObject({ id: "edge-1" });
     expect([sample.stampMs, sample.answers, sample.errors]).toEqual([1_700_000_000_123, 12, 2]);
     expect([...(sample.clusters ?? [])]).toEqual([
-      ["tcp/mq", { connections: 4, requests: 3, pending: 2, membershipChanged: true }],
-      ["app", { connections: 0, requests: 0, pending: 0, membershipChanged: false }],
+      ["tcp/mq", { connections: 4, requests: 3, pending: 2, membershipChanges: 1 }],
+      ["app", { connections: 0, requests: 0, pending: 0, membershipChanges: 0 }],
     ]);
   });
 
