@@ -95,8 +95,9 @@ export class LeftOver {
     this.#newest = gauges;
     if (isFirst || gauges.membershipChanges > 0) this.#change(at);
     if (isFirst && this.beganAt === undefined) this.unexplained(at);
-    // The first change was that the cluster came.
+    // The first change was that the cluster came. If that was all, no host has been replaced so far.
     if (gauges.membershipChanges > (isFirst ? 1 : 0)) this.#unexplained = [...this.#unexplained, at];
+    else if (isFirst && this.beganAt !== undefined) this.lower(at, 0);
     this.#explain(at, explains);
     if (gauges.pending === 0) this.#quiet = [...this.#quiet, at].slice(-maxQuietMoments);
     // What waits on a host that was replaced will be under way there later, unseen.

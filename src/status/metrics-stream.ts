@@ -21,7 +21,7 @@ export interface MetricsSample {
 export type ExplainsChange = (cluster: string, at: number) => boolean;
 
 /** An Envoy is this young at the first message of its process. */
-const youngMs = 5_000;
+const youngMs = 10_000;
 /** Times of samples kept: for clusters without a gauge, which are quiet in every sample. */
 const maxSampleTimes = 4;
 
