@@ -312,7 +312,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     clock: systemClock,
     log: log.child({ room: "drain" }),
   });
-  const { watch } = drains;
+  const { toldHealth, watch } = drains;
   const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs } = config.api;
   const validator = createValidator(config, follower, log, metrics);
   const ready = () => ({
@@ -335,6 +335,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     planner: new Planner({ snapshots: follower.snapshots, fleet, validator }),
     validator,
     onDrain,
+    tellHealth: toldHealth,
     ready,
     metrics,
     log,

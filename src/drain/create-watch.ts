@@ -4,6 +4,7 @@ import type { DesiredState } from "../model/desired-state.js";
 import type { CommittedRevision } from "../model/revision.js";
 import { clustersOf, type Route, type TcpRoute, type UdpRoute } from "../model/route.js";
 import { Replacements } from "./replacements.js";
+import { type ToldHealth, toldHealth } from "./told-health.js";
 import { DrainWatch, type DrainWatchOptions } from "./watch.js";
 
 type FromApp = Omit<DrainWatchOptions, "resourcesOf" | "replacements">;
@@ -22,6 +23,8 @@ export interface WatchOfDrains {
   readonly watch: DrainWatch;
   /** Whether a revision may have made hosts of the cluster resource come or go of late (`Explains`). */
   explains(resource: string, at: number): boolean;
+  /** What this replica's Envoys tell of the health of a cluster's endpoints. */
+  toldHealth(cluster: string): readonly ToldHealth[];
   /** Each revision before it is published; undefined: a full load. */
   onRevision(committed: CommittedRevision | undefined): void;
 }
@@ -47,6 +50,10 @@ export function createDrainWatch({ state, splitClusterName, splitRouteName, ...o
   return {
     watch: new DrainWatch({ ...options, resourcesOf, replacements }),
     explains: (resource, at) => clustersIn(resource).some((cluster) => replacements.explains(cluster, at)),
+    toldHealth: (cluster) => {
+      const asked = { resources: resourcesOf(cluster), touchedAt: replacements.touchedAt(cluster), now: options.clock.now() };
+      return [...options.loads.nodes()].flatMap((node) => toldHealth(options.loads.of(node, asked.now), asked));
+    },
     onRevision: (committed) => (committed ? replacements.revision(committed) : replacements.loaded()),
   };
 }

@@ -93,6 +93,11 @@ export class Replacements {
     return (this.#touched.get(cluster) ?? []).some((done) => done >= at - takenOverWithinMs && done <= at + readWithinMs);
   }
 
+  /** When something was last done by which hosts of the cluster may come or go, or be other than before. -Infinity: not of late. */
+  touchedAt(cluster: string): number {
+    return this.#touched.get(cluster)?.at(-1) ?? Number.NEGATIVE_INFINITY;
+  }
+
   #take(change: Change): void {
     const now = this.options.now();
     if (!change.before && (change.kind === "cluster" || change.kind === "endpoint")) this.#made.add(change.name);

@@ -15,6 +15,9 @@ export interface ClusterGauges {
   readonly pending: number;
   /** How often hosts came or went since the last sample (`membership_change`): some may have been replaced. */
   readonly membershipChanges: number;
+  /** Hosts, and those that are healthy, without draining ones (`membership_total`, `membership_healthy`). Undefined: not told. */
+  readonly hosts?: number;
+  readonly healthyHosts?: number;
 }
 
 /** What the control plane knows of a host. ms, this replica's clock. */

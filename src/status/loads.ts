@@ -40,6 +40,8 @@ export interface NodeLoad {
   leftOver(cluster: string, steady: Steady | undefined): number | undefined;
   /** When hosts of the cluster last came or went without a known reason (`LeftOver.unexplainedAt`). -Infinity: never. */
   unexplainedAt(cluster: string): number;
+  /** Hosts of the cluster, and how many are healthy, as each of its streams tells; none from another replica. */
+  membershipOf(cluster: string): readonly { readonly hosts: number; readonly healthy: number }[];
   /** A moment from `from` on at which nothing in the cluster waited for a connection. Undefined: none is known. */
   quietSince(cluster: string, from: number): number | undefined;
   /** Answers to clients since the streams opened, and 5xx among them (`http.*.downstream_rq_xx`). Both only go up while they last. */
@@ -242,6 +244,11 @@ function view(node: Node, now: number): NodeLoad {
       requests: sum(metrics.map((stream) => stream.gaugesOf(cluster).requests)),
       pending: sum(metrics.map((stream) => stream.gaugesOf(cluster).pending)),
     }),
+    membershipOf: (cluster) =>
+      metrics.flatMap((stream) => {
+        const { hosts, healthyHosts } = stream.gaugesOf(cluster);
+        return hosts === undefined || healthyHosts === undefined ? [] : { hosts, healthy: healthyHosts };
+      }),
     clustersWithGauges: () => [...new Set(metrics.flatMap((stream) => [...stream.clusters()]))],
     leftOver: (cluster, steady) => sumIfKnown(metrics.map((stream) => stream.bound(cluster, steady))),
     unexplainedAt: (cluster) => Math.max(...metrics.map((stream) => stream.unexplainedAt(cluster))),

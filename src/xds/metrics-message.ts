@@ -28,6 +28,8 @@ const gauges: ReadonlyMap<string, Gauge> = new Map([
   ["cluster.upstream_rq_active", "requests"],
   ["cluster.upstream_rq_pending_active", "pending"],
   ["cluster.membership_change", "membershipChanges"],
+  ["cluster.membership_total", "hosts"],
+  ["cluster.membership_healthy", "healthyHosts"],
 ]);
 const answersName = "http.downstream_rq_xx";
 /** Seconds since the process began. */
