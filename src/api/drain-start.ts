@@ -33,7 +33,10 @@ interface Asked {
 }
 
 /** @throws invalid_body, invalid_reference, guard_refused */
-export async function startDrain(tx: WriteTx, { id, body, by, mayTakeLast, tellHealth = () => [] }: DrainRequest): Promise<Outcome> {
+export async function startDrain(
+  tx: WriteTx,
+  { id, body, by, mayTakeLast, tellHealth = () => [] }: DrainRequest,
+): Promise<Outcome> {
   const { asked, problems } = readAsked(body);
   refuse(problems);
   const { found, clusters } = await hold(tx, body, asked);

@@ -78,8 +78,11 @@ function lastHealthy(taking: Taking, told: readonly ToldHealth[]): readonly Faul
   return told
     .filter((health) => mayTakeLastHealthy(health, taking))
     .slice(0, maxNamed)
-    .map(({ agoMs, healthy, hosts, node, resource }) => {
+    .map(({ agoMs, healthy, hosts, isSettled, node, resource }) => {
       const [are, those] = healthy === 1 ? ["is", "it"] : ["are", "those"];
+      const next = isSettled
+        ? "wait until others are healthy and in use"
+        : "the configuration has changed since then, so ask again in a few seconds";
       return {
         guard: "last-endpoint",
         kind: "endpoint",
@@ -90,21 +93,21 @@ function lastHealthy(taking: Taking, told: readonly ToldHealth[]): readonly Faul
         node,
         told:
           `Envoy ${node} told ${(Math.max(0, agoMs) / 1_000).toFixed(1)} s ago that ${healthy} of ${hosts} endpoints of ${resource} ` +
-          `${are} healthy, and the drain takes ${leaving.length} that may be ${those}: wait until others are healthy and in use`,
+          `${are} healthy, and the drain takes ${leaving.length} that may be ${those}: ${next}`,
       };
     });
 }
 
 /**
  * At most as many healthy ones go as are drained. One that stays is known to be healthy when the Envoy has chosen it lately; unless it has
- * chosen more than are healthy now, as then some of them have fallen sick since. Just after a change, what drains may be counted still,
- * and what came not yet.
+ * chosen more than are healthy now, as then some of them have fallen sick since. Just after a change, what drains may be counted still;
+ * and what came is not, which matters where it has to pass a check first.
  */
-function mayTakeLastHealthy({ chosen, healthy, hosts, isSettled }: ToldHealth, { all, leaving, isUnchecked }: Taking): boolean {
+function mayTakeLastHealthy({ chosen, healthy, isSettled }: ToldHealth, { all, leaving, isUnchecked }: Taking): boolean {
   if (healthy === 0) return false; // There is nothing to lose.
+  if (isUnchecked && !isSettled) return false;
   const going = new Set([...leaving, ...all.filter((endpoint) => !takesNew(endpoint))].map(addressKey));
   const alsoCounted = isSettled ? 0 : going.size - leaving.length;
-  const notCounted = isUnchecked ? Math.max(0, all.length - hosts) : 0;
-  if (healthy - alsoCounted + notCounted > leaving.length) return false;
+  if (healthy - alsoCounted > leaving.length) return false;
   return chosen.size > healthy || ![...chosen].some((key) => !going.has(key));
 }
