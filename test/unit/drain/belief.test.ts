@@ -27,6 +27,7 @@ const plans = fc.record({
   isUntold: fc.constantFrom(false, false, true),
   late: fc.constantFrom(0, 0, 0.5),
   cutsPerSecond: fc.constantFrom(0, 0, 0.1),
+  lagsPerSecond: fc.constantFrom(0, 0, 0.2),
   stallsPerSecond: fc.constantFrom(0, 0.1, 0.3),
   stalledAtFirstMs: fc.constantFrom(0, 0, 0, 5_000),
   waitMs: fc.constantFrom(200, 1_000, 8_000),
@@ -62,6 +63,29 @@ test("zero is never believed while something is in flight, waits, or runs on a r
   expect(zeros).toBeGreaterThan(10 * runs);
 });
 
+test("nor where hosts are replaced under sessions that never leave a gap, whatever tells of it, and whenever", () => {
+  let zeros = 0;
+  fc.assert(
+    fc.property(plans, (drawn) => {
+      const busy = {
+        connectTimeoutMs: 0,
+        waitMs: 0,
+        perSecond: 15,
+        replacedPerSecond: 0.3,
+        stallsPerSecond: 0,
+        tellsSteady: true,
+      };
+      for (const { belief, truth, now } of new SimulatedEnvoy(toPlan({ ...drawn, ...busy })).run()) {
+        if (belief.verdict !== "zero") continue;
+        zeros += 1;
+        if (truth > 0) throw new Error(`at ${now} zero was believed of ${truth}`);
+      }
+    }),
+    { numRuns: 2 * runs, seed },
+  );
+  expect(zeros).toBeGreaterThan(runs);
+});
+
 /** ms from the moment at which nothing was there, the ack and the connect timeout were over, to the first zero. */
 function delayOf(moments: Iterable<Moment>, connectTimeoutMs: number): number {
   let settledAt: number | undefined;
@@ -76,7 +100,9 @@ function delayOf(moments: Iterable<Moment>, connectTimeoutMs: number): number {
 }
 
 test("zero is believed within 5 s of nothing being there", () => {
-  const idle = plans.filter((plan) => plan.stallsPerSecond + plan.stalledAtFirstMs + plan.cutsPerSecond + plan.late === 0);
+  const idle = plans.filter(
+    (plan) => plan.stallsPerSecond + plan.stalledAtFirstMs + plan.lagsPerSecond + plan.cutsPerSecond + plan.late === 0,
+  );
   fc.assert(
     fc.property(idle, (drawn) => {
       const plan = { ...toPlan(drawn), perSecond: 0 };
@@ -91,7 +117,15 @@ test("in a cluster that is never quiet, too, where nothing was replaced since th
   fc.assert(
     fc.property(plans, (drawn) => {
       const begins = drawn.madeAtMs > 0 ? { madeAtMs: 3_500, drainAtMs: 8_000 } : { ageMs: 0 };
-      const calm = { replacedPerSecond: 0, stallsPerSecond: 0, stalledAtFirstMs: 0, cutsPerSecond: 0, late: 0, isUntold: false };
+      const calm = {
+        replacedPerSecond: 0,
+        stallsPerSecond: 0,
+        stalledAtFirstMs: 0,
+        lagsPerSecond: 0,
+        cutsPerSecond: 0,
+        late: 0,
+        isUntold: false,
+      };
       const plan = { ...toPlan({ ...drawn, ...calm, ...begins }), perSecond: 200, waitMs: 0, tellsSteady: true };
       expect(delayOf(new SimulatedEnvoy(plan).run(), plan.connectTimeoutMs)).toBeLessThan(5_000);
       times += 1;

@@ -28,6 +28,8 @@ export interface Plan {
   readonly late: number;
   /** Chance, per second, that the metrics stream is cut, and opened again up to 3 s later. */
   readonly cutsPerSecond: number;
+  /** Chance, per second, that metrics alone are up to 4 s late. */
+  readonly lagsPerSecond: number;
   /** Chance, per second, that nothing is read for some seconds. */
   readonly stallsPerSecond: number;
   /** Nothing is read for so long from the start. */
@@ -53,7 +55,11 @@ interface Work {
   endAt: number;
 }
 
-type Arrival = { readonly at: number; readonly deliver: (now: number) => void };
+interface Arrival {
+  readonly kind: "loads" | "metrics";
+  readonly at: number;
+  readonly deliver: (now: number) => void;
+}
 
 /** What was believed at one moment, and what was so. */
 export interface Moment {
@@ -86,6 +92,7 @@ export class SimulatedEnvoy {
   #isFirstFlush = true;
   #queue: Arrival[] = [];
   #stalledUntil: number;
+  #laggingUntil = 0;
   #nextReportAt = 1_000;
   #nextSampleAt: number;
   #lastReportAt = 0;
@@ -233,8 +240,9 @@ export class SimulatedEnvoy {
       const report = { intervalMs: now - this.#lastReportAt, clusters: new Map([[resource, new Map(endpoints)]]) };
       this.#lastReportAt = now;
       this.#nextReportAt = now + 1_000;
-      this.#send(delay(), (at) => this.#loadStream?.received(report, at));
+      this.#send("loads", delay(), (at) => this.#loadStream?.received(report, at));
     }
+    if (this.#happens(this.plan.lagsPerSecond)) this.#laggingUntil = now + 4_000 * chance();
     if (now >= this.#nextSampleAt) this.#sample(now, active.length, delay());
   }
 
@@ -250,7 +258,7 @@ export class SimulatedEnvoy {
     if (this.#isThere || this.#work.length > 0) clusters.set(resource, gauges);
     const uptimeMs = Math.floor((now + this.plan.ageMs) / 1_000) * 1_000;
     const stream = this.#metricsStream;
-    this.#send(at, (received) =>
+    this.#send("metrics", Math.max(at, this.#laggingUntil), (received) =>
       stream?.received({ stampMs: now, clusters, uptimeMs, isFirstOfProcess, answers: 0, errors: 0 }, received),
     );
   }
@@ -266,8 +274,10 @@ export class SimulatedEnvoy {
     this.#metricsStream = this.#loads.openMetricsStream(identity, now);
   }
 
-  /** In order, as on a connection. */
-  #send(at: number, deliver: (now: number) => void): void {
-    this.#queue.push({ at: Math.max(at, this.#queue.at(-1)?.at ?? 0), deliver });
+  /** In order, as on a connection; each kind has one of its own. */
+  #send(kind: Arrival["kind"], at: number, deliver: (now: number) => void): void {
+    const last = this.#queue.findLast((arrival) => arrival.kind === kind)?.at ?? 0;
+    this.#queue.push({ kind, at: Math.max(at, last), deliver });
+    this.#queue.sort((one, other) => one.at - other.at);
   }
 }

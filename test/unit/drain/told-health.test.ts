@@ -7,7 +7,7 @@ import { Loads } from "../../../src/status/loads.js";
 const identity = { id: "edge-1", gateway: "edge", region: "", zone: "", envoyVersion: "" };
 const ask = { resources: ["app", "tcp/mq"], touchedAt: 0 };
 
-/** Reports in the seconds 1 to `seconds`: two of three hosts of app healthy, one of which got requests. */
+/** Metrics in the seconds 1 to `seconds`, load reports to the fifth: two of three hosts of app healthy, one of which got requests. */
 function reported(seconds: number, membership: { hosts?: number; healthyHosts?: number } = { hosts: 3, healthyHosts: 2 }) {
   const loads = new Loads({ maxNodes: 1, intervalMs: 1_000 });
   const load = loads.openLoadStream(identity, 0);
@@ -19,7 +19,7 @@ function reported(seconds: number, membership: { hosts?: number; healthyHosts?: 
   for (let at = 1_000; at <= seconds * 1_000; at += 1_000) {
     const clusters = new Map([["app", { connections: 0, requests: 4, pending: 0, membershipChanges: 0, ...membership }]]);
     metrics?.received({ stampMs: at, clusters, answers: 0, errors: 0 }, at);
-    load?.received({ intervalMs: 1_000, clusters: new Map([["app", endpoints]]) }, at);
+    if (at <= 5_000) load?.received({ intervalMs: 1_000, clusters: new Map([["app", endpoints]]) }, at);
   }
   return loads;
 }
@@ -35,6 +35,12 @@ test("nothing when it is silent, is not here, or its statistics leave it out", (
   expect(toldHealth(reported(5).of("edge-1", 10_100), { ...ask, now: 10_100 })).toEqual([]);
   expect(toldHealth(undefined, { ...ask, now: 5_000 })).toEqual([]);
   expect(toldHealth(reported(5, {}).of("edge-1", 5_000), { ...ask, now: 5_000 })).toEqual([]);
+});
+
+test("what was chosen long ago is not told", () => {
+  const chosenAt = (second: number) =>
+    toldHealth(reported(second).of("edge-1", second * 1_000), { ...ask, now: second * 1_000 })[0]?.chosen.size;
+  expect([chosenAt(17), chosenAt(18)]).toEqual([1, 0]);
 });
 
 test("a change that may not have come in yet is told", () => {
