@@ -1,9 +1,12 @@
 // When nothing in flight is believed. The property: never while something is, whatever is replaced, delayed or waiting; and soon after
 // nothing is. Mutants that it caught: without the gauges; without the moment at which nothing waits; with the time of receipt in place
-// of the time of making; with reports that began before the ack; with only the newest report; without the connect timeout.
+// of the time of making; with reports that began before the ack; with only the newest report; without the connect timeout; with gauges
+// older than both reports; a first sample taken for the beginning; changes that nobody explains passed over, at once or after a while; a
+// replaced host that counts from its revision; a second change in a cluster's first sample, and those before the clock is known, passed over.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { believe } from "../../../src/drain/belief.js";
+import { noGauges } from "../../../src/status/left-over.js";
 import { Loads } from "../../../src/status/loads.js";
 import { type Moment, type Plan, SimulatedEnvoy } from "./simulated-envoy.js";
 
@@ -207,6 +210,22 @@ describe("nothing is seen", () => {
       metrics?.received({ stampMs: at + 200, clusters: new Map([["app", gauges]]), answers: 0, errors: 0 }, at + 200);
     }
     expect(verdict(loads, 6_300, 3_900)).toBe("settling");
+  });
+
+  test("gauges that are older than both reports do not tell what has been replaced since", () => {
+    const loads = new Loads({ maxNodes: 1, intervalMs: 1_000 });
+    const load = loads.openLoadStream(identity, 0);
+    const metrics = loads.openMetricsStream(identity, 0);
+    const second = (at: number): void => load?.received({ intervalMs: 1_000, clusters: new Map() }, at);
+    const sample = (at: number): void =>
+      metrics?.received({ stampMs: at, clusters: new Map([["app", noGauges]]), answers: 0, errors: 0 }, at);
+    for (let at = 1_000; at <= 6_000; at += 1_000) {
+      if (at <= 4_000) sample(at + 500);
+      second(at);
+    }
+    expect(verdict(loads, 6_100, 3_900)).toBe("settling");
+    sample(6_200);
+    expect(verdict(loads, 6_300, 3_900)).toBe("zero");
   });
 
   test("requests that the gauges count and no report shows are in flight", () => {
