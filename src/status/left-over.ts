@@ -97,7 +97,8 @@ export class LeftOver {
     const isFirst = this.#newest === undefined;
     this.#newest = gauges;
     if (isFirst || gauges.membershipChanges > 0) this.#change(at);
-    if (isFirst && this.beganAt === undefined) this.unexplained(at);
+    // An Envoy that does not tell that the cluster came may have settings that leave such changes out.
+    if (isFirst && (this.beganAt === undefined || gauges.membershipChanges === 0)) this.unexplained(at);
     // The first change was that the cluster came. If that was all, no host has been replaced so far.
     if (gauges.membershipChanges > (isFirst ? 1 : 0)) this.#unexplained = [...this.#unexplained, at];
     else if (isFirst && this.beganAt !== undefined) this.lower(at, 0);

@@ -1,6 +1,7 @@
 // What load reports don't account for, and when a report was made. Mutants that they caught: a sample paired with the interval before it;
 // requests that began in the interval taken for steady; the moment of a change counted as after it; a burst at the start taken for fresh;
-// the oldest minimum forgotten first; a change that is not explained forgotten; a cluster that was there taken for new.
+// the oldest minimum forgotten first; a change that is not explained forgotten; a cluster that was there taken for new; a cluster
+// whose coming is not told taken for known.
 import { describe, expect, test } from "vitest";
 import { LeftOver } from "../../../src/status/left-over.js";
 import { ReportClock } from "../../../src/status/report-clock.js";
@@ -95,6 +96,12 @@ describe("a cluster that is never quiet", () => {
     leftOver.sample(gauges(7), 8_500, nothing);
     leftOver.sample(gauges(8), 9_000, everything);
     expect(leftOver.bound(known)).toBe(7);
+  });
+
+  test("an Envoy whose settings leave out that hosts come and go proves nothing", () => {
+    const leftOver = new LeftOver(500);
+    for (let at = 1_000; at <= 9_000; at += 1_000) leftOver.sample(gauges(5), at, everything);
+    expect(leftOver.bound(known)).toBe(5);
   });
 
   test("a second change in the sample in which the cluster came is one that has to be explained", () => {
