@@ -27,7 +27,7 @@ import { systemClock } from "./telemetry/clock.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createMetrics, type Metrics } from "./telemetry/metrics.js";
 import { watchProcess } from "./telemetry/process-metrics.js";
-import { splitClusterName } from "./translate/names.js";
+import { splitClusterName, splitRouteName } from "./translate/names.js";
 import { createXdsServer, type XdsServer } from "./xds/server.js";
 
 /** A whole control plane, between start and stop. */
@@ -297,7 +297,8 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
   keeper?.follow(follower.snapshots);
   const webhook = createWebhook(config, store, log, metrics);
   const fleet = createFleet(config, store, follower, webhook, log, metrics);
-  const loads = new Loads({ maxNodes: config.xds.maxReportNodes, intervalMs: 1_000 });
+  const explains = (resource: string, at: number): boolean => drains?.explains(resource, at) ?? false;
+  const loads = new Loads({ maxNodes: config.xds.maxReportNodes, intervalMs: 1_000, explains });
   const xds = createXds(config, follower, fleet, loads, log, metrics);
   drains = createDrainWatch({
     replica: config.process.replicaId,
@@ -306,12 +307,12 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     nodes: () => fleet.ownNodes(),
     state: () => follower.snapshots.state,
     splitClusterName,
-    drainOf: (endpoint) => endpoint.drain?.id,
+    splitRouteName,
     setPace: (pace) => xds.setReportPace(pace),
     clock: systemClock,
     log: log.child({ room: "drain" }),
   });
-  const { watch } = drains;
+  const { toldHealth, watch } = drains;
   const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs } = config.api;
   const validator = createValidator(config, follower, log, metrics);
   const ready = () => ({
@@ -334,6 +335,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     planner: new Planner({ snapshots: follower.snapshots, fleet, validator }),
     validator,
     onDrain,
+    tellHealth: toldHealth,
     ready,
     metrics,
     log,

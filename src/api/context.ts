@@ -16,6 +16,7 @@ import type { Fleet } from "../status/fleet.js";
 import type { Store } from "../store/store.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
+import type { TellHealth } from "./last-endpoint.js";
 import type { Writes } from "./writes.js";
 
 /** Fastify, with request types taken from TypeBox schemas. */
@@ -90,6 +91,8 @@ export interface ApiOptions {
   readonly validator?: Validator | undefined;
   /** Told that a drain has begun, so that nobody waits for the next look. */
   readonly onDrain?: (() => void) | undefined;
+  /** What Envoys tell of the health of a cluster's endpoints, for drains; left out: nothing. */
+  readonly tellHealth?: TellHealth | undefined;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly limits?: Partial<ApiLimits>;

@@ -6,11 +6,12 @@ import { parseAddressKey } from "../model/address.js";
 import type { Cluster } from "../model/cluster.js";
 import { type DrainedEndpoint, maxDrainTimeoutMs, maxOpenDrains, standardDrainTimeoutMs } from "../model/drain.js";
 import { type DrainGuarantee, guaranteeOf } from "../model/drain-guarantee.js";
-import { addressKey, type Endpoint, takesNew } from "../model/endpoint.js";
+import { addressKey, type Endpoint } from "../model/endpoint.js";
 import { problem } from "../model/problem-codes.js";
 import type { Author } from "../model/revision.js";
 import type { DrainRecord, EndpointFilter, Removal, Stored, WriteTx } from "../store/store.js";
 import { type DrainPost, maxDrainEndpoints, toDrainBody } from "./drain-body.js";
+import { refuseLast, type TellHealth } from "./last-endpoint.js";
 import type { Outcome } from "./outcome.js";
 import { refuse } from "./problem-details.js";
 
@@ -21,6 +22,8 @@ export interface DrainRequest {
   readonly by: Author;
   /** A cluster may be left without an endpoint. */
   readonly mayTakeLast: boolean;
+  /** Left out: health is not looked at. A lease that ends says itself what is gone. */
+  readonly tellHealth?: TellHealth;
 }
 
 /** An address that was asked for by name: it need not be there. */
@@ -30,7 +33,10 @@ interface Asked {
 }
 
 /** @throws invalid_body, invalid_reference, guard_refused */
-export async function startDrain(tx: WriteTx, { id, body, by, mayTakeLast }: DrainRequest): Promise<Outcome> {
+export async function startDrain(
+  tx: WriteTx,
+  { id, body, by, mayTakeLast, tellHealth = () => [] }: DrainRequest,
+): Promise<Outcome> {
   const { asked, problems } = readAsked(body);
   refuse(problems);
   const { found, clusters } = await hold(tx, body, asked);
@@ -44,6 +50,7 @@ export async function startDrain(tx: WriteTx, { id, body, by, mayTakeLast }: Dra
     await refuseLast(
       tx,
       free.map(([, { object }]) => object),
+      { clusters, tellHealth },
     );
   await refuseTooMany(tx);
   const joined = await readJoined(tx, endpoints);
@@ -185,24 +192,6 @@ async function drainedEndpoints(
 function longestTimeout(clusters: ReadonlyMap<string, Cluster>): number {
   const times = [...clusters.values()].map(({ drain }) => drain.timeoutMs);
   return times.length === 0 ? standardDrainTimeoutMs : Math.max(...times);
-}
-
-/** @throws guard_refused, with the figures of each cluster that could serve nothing any more */
-async function refuseLast(tx: WriteTx, drained: readonly Endpoint[]): Promise<void> {
-  const faults = [];
-  for (const cluster of [...new Set(drained.map((endpoint) => endpoint.cluster))].sort()) {
-    const all = (await tx.endpointsOf(cluster)).map(({ object }) => object);
-    const before = all.filter(takesNew).length;
-    const gone = drained.filter((endpoint) => endpoint.cluster === cluster && takesNew(endpoint)).length;
-    if (before > 0 && before === gone)
-      faults.push({ guard: "last-endpoint", kind: "endpoint", cluster, before, gone, after: before - gone });
-  }
-  if (faults.length === 0) return;
-  const told = faults
-    .map(({ cluster, before }) => `none of ${before} endpoints of cluster ${cluster} would take requests`)
-    .join("; ");
-  const detail = `${told}. If that is meant, override last-endpoint: it is recorded with the revision.`;
-  throw new AppError("guard_refused", { guards: faults, override: ["last-endpoint"], detail });
 }
 
 /** @throws too_many_requests: every control plane looks at all of them, several times a second */

@@ -62,7 +62,7 @@ export function drainCalls(api: Api, context: ApiContext): void {
   readCalls(api, context);
 }
 
-function writeCalls(api: Api, { writes, limits, onDrain }: ApiContext): void {
+function writeCalls(api: Api, { writes, limits, onDrain, tellHealth = () => [] }: ApiContext): void {
   api.post("/v1/drains", {
     bodyLimit: limits.maxEndpointsBodyBytes,
     schema: answering(writeAnswers(drainShown, { creates: true }), {
@@ -79,7 +79,7 @@ function writeCalls(api: Api, { writes, limits, onDrain }: ApiContext): void {
       const given = readAuthor(request.headers, request.id);
       const by = { ...given, reason: given.reason ?? body.reason };
       const mayTakeLast = overridesOf(query.override, undefined).includes("last-endpoint");
-      const work = { id, body, by, mayTakeLast };
+      const work = { id, body, by, mayTakeLast, tellHealth };
       const answer = await writes.carryOut(request, reply, (tx) => startDrain(tx, work), {
         reason: body.reason,
         isOfEndpoints: true,

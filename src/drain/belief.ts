@@ -2,6 +2,7 @@
 // In: since when the Envoy sends nothing new there, its load. Out: a verdict. Called by watch.ts.
 // Load reports alone lie in five cases (after a CDS change, after an edited zone, after the removal from CDS, while a request waits for
 // its connection, when an address is in several clusters): test/feature/drain-reports.envoy.test.ts shows each on a real Envoy.
+import type { Steady } from "../status/left-over.js";
 import { type NodeLoad, silentAfterMs } from "../status/loads.js";
 
 /** One endpoint of a drain, as one node's gateway has it. */
@@ -11,8 +12,8 @@ export interface DrainedEndpoint {
   /** Cluster resources that have it: the cluster, and those of TCP routes. */
   readonly resources: readonly string[];
   readonly connectTimeoutMs: number;
-  /** Since when Envoy can't have replaced this host, ms, this replica's clock. Undefined: not known. */
-  readonly steadySince: number | undefined;
+  /** What is known of replacements of this host. Undefined: nothing. */
+  readonly steady: Steady | undefined;
 }
 
 /**
@@ -42,7 +43,7 @@ export function believe(
   if (!load || isSilent) return { verdict: "silent", inFlight: 0, unattributed: 0 };
   const newest = streams.map(({ reports }) => reports.at(-1));
   const inFlight = newest.reduce((sum, report) => sum + (report ? seenIn(report, endpoints) : 0), 0);
-  const leftOvers = [...steadySinces(endpoints)].map(([resource, since]) => load.leftOver(resource, since));
+  const leftOvers = [...steadiness(endpoints)].map(([resource, steady]) => load.leftOver(resource, steady));
   const unattributed = leftOvers.reduce<number>((sum, leftOver) => sum + (leftOver ?? 0), 0);
   if (inFlight > 0) return { verdict: "in-flight", inFlight, unattributed: Math.min(unattributed, unseen(endpoints, load)) };
   const areGaugesFresh = load.gaugesAt !== undefined && now - load.gaugesAt <= silentAfterMs;
@@ -52,16 +53,24 @@ export function believe(
   return { verdict: unattributed > 0 ? "in-flight" : "zero", inFlight, unattributed };
 }
 
-/** resource → since when none of the endpoints in it can have been replaced; undefined: not known of one of them. */
-function steadySinces(endpoints: readonly DrainedEndpoint[]): ReadonlyMap<string, number | undefined> {
-  const since = new Map<string, number | undefined>();
-  for (const { resources, steadySince } of endpoints) {
+/** resource → what is known of all of the endpoints in it; undefined: nothing is known of one of them. */
+export function steadiness(endpoints: readonly DrainedEndpoint[]): ReadonlyMap<string, Steady | undefined> {
+  const known = new Map<string, Steady | undefined>();
+  for (const { resources, steady } of endpoints) {
     for (const resource of resources) {
-      const known = since.has(resource) ? since.get(resource) : Number.NEGATIVE_INFINITY;
-      since.set(resource, known === undefined || steadySince === undefined ? undefined : Math.max(known, steadySince));
+      const others = known.get(resource);
+      known.set(resource, known.has(resource) ? others && steady && both(others, steady) : steady);
     }
   }
-  return since;
+  return known;
+}
+
+function both(one: Steady, other: Steady): Steady {
+  const times = [one, other].flatMap(({ replacedAt }) => replacedAt ?? []);
+  return {
+    since: Math.max(one.since, other.since),
+    replacedAt: times.length === 0 ? undefined : Math.max(...times),
+  };
 }
 
 type Report = NodeLoad["loadStreams"][number]["reports"][number];
@@ -86,17 +95,18 @@ function unseen(endpoints: readonly DrainedEndpoint[], load: NodeLoad): number {
 }
 
 /**
- * Every stream's newest two reports began after the ack, were made after the connect timeout since, and are without the endpoint; and
- * before the newest, after the ack, there was a moment at which nothing in its clusters waited for a connection: what waited before
- * the ack has been seen since, or has failed.
+ * Every stream's newest two reports began after the ack, were made after the connect timeout since, and are without the endpoint. Had its
+ * host been replaced before the older was made, the gauges, which are newer, would tell. And before the newest, after the ack, there was
+ * a moment at which nothing in its clusters waited for a connection: what waited before the ack has been seen since, or has failed.
  */
 function isAbsent(endpoint: DrainedEndpoint, ackedAt: number | undefined, load: NodeLoad): boolean {
-  if (ackedAt === undefined) return false;
+  const { gaugesAt } = load;
+  if (ackedAt === undefined || gaugesAt === undefined) return false;
   const connectedBy = ackedAt + endpoint.connectTimeoutMs;
   return load.loadStreams.every(({ reports }) => {
     const [older, newest] = reports;
     if (!older || !newest) return false;
-    if (older.beganAt < ackedAt || older.madeAt < connectedBy) return false;
+    if (older.beganAt < ackedAt || older.madeAt < connectedBy || gaugesAt < older.madeAt) return false;
     if (seenIn(older, [endpoint]) > 0) return false;
     return endpoint.resources.every((resource) => {
       const quietAt = load.quietSince(resource, ackedAt);

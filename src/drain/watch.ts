@@ -7,7 +7,8 @@ import type { GaugeSums, Loads, NodeLoad } from "../status/loads.js";
 import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, SharedGauges, WatchedDrain } from "../store/store.js";
 import type { Clock } from "../telemetry/clock.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
-import { believe, type DrainedEndpoint } from "./belief.js";
+import { believe, type DrainedEndpoint, steadiness } from "./belief.js";
+import type { Replacements } from "./replacements.js";
 
 /** What the watch is told of the other rooms. */
 export interface DrainWatchOptions {
@@ -17,8 +18,8 @@ export interface DrainWatchOptions {
   readonly nodes: () => Iterable<Pick<FleetNode, "id" | "gateway" | "hasEndpointsOf">>;
   /** Cluster resources that have a cluster's endpoints: itself, and those of TCP routes that name it. */
   readonly resourcesOf: (cluster: string) => readonly string[];
-  /** Since when an endpoint of a cluster can't have been replaced in an Envoy, ms; undefined: not known. */
-  readonly steadySince?: (cluster: string, endpoint: string) => number | undefined;
+  /** What is known of replaced hosts; it is told how drains ended. Undefined: nothing. */
+  readonly replacements?: Pick<Replacements, "steady" | "undecided" | "decide">;
   /** How often Envoys report their load. */
   readonly setPace: (pace: "idle" | "drain") => void;
   readonly clock: Clock;
@@ -75,12 +76,6 @@ export class DrainWatch {
     this.#schedule();
   }
 
-  /** True when everything that this replica last saw of the drain was a zero: it can have left nothing behind. */
-  wasSettled(drain: string): boolean {
-    const followed = this.#drains.get(drain);
-    return followed !== undefined && [...followed.written.values()].every(({ row }) => row.verdict === "zero");
-  }
-
   async close(): Promise<void> {
     this.#closed = true;
     this.#unfollow();
@@ -135,6 +130,7 @@ export class DrainWatch {
     const { clock, setPace, store } = this.options;
     this.#nextPollAt = clock.now() + (this.#drains.size > 0 ? pollMs : idlePollMs);
     this.#follow(await store.watched());
+    await this.#decide();
     setPace(this.#drains.size > 0 ? "drain" : "idle");
     if (this.#drains.size === 0) return;
     this.#nextPollAt = Math.min(this.#nextPollAt, clock.now() + pollMs);
@@ -149,6 +145,14 @@ export class DrainWatch {
     await this.#readGauges(ids);
     for (const node of this.options.loads.nodes()) this.#reported.add(node);
     await this.#saveReports();
+  }
+
+  /** Whatever replica had the last word on a drain: how it ended is in the database. */
+  async #decide(): Promise<void> {
+    const { replacements, store } = this.options;
+    const undecided = replacements?.undecided() ?? [];
+    if (undecided.length === 0) return;
+    for (const { drain, isSettled } of await store.endings(undecided)) replacements?.decide(drain, isSettled);
   }
 
   #follow(drains: readonly WatchedDrain[]): void {
@@ -190,15 +194,18 @@ export class DrainWatch {
       return load !== undefined && load.loadStreams.length > 0 && !load.hasOwnGauges;
     };
     if (![...loads.nodes()].some(isAlone)) return;
-    const found = new Map<string, { at: number; readonly clusters: Map<string, GaugeSums & { least: number }> }>();
-    for (const { node, gauges, sampledAgoMs } of await store.gauges(ids)) {
+    const found = new Map<string, { at: number; readonly clusters: Map<string, RemoteCluster> }>();
+    const rows = await store.gauges(ids);
+    const answeredAt = clock.now();
+    for (const { node, gauges, sampledAgoMs } of rows) {
       if (!isAlone(node)) continue;
-      const entry = found.get(node) ?? { at: Number.POSITIVE_INFINITY, clusters: new Map() };
+      const entry = found.get(node) ?? { at: Number.POSITIVE_INFINITY, clusters: new Map<string, RemoteCluster>() };
       found.set(node, entry);
-      for (const [resource, { agoMs = 0, ...sums }] of Object.entries(gauges)) {
-        // Not later than they were in fact: the age was true at some moment after the question.
-        entry.at = Math.min(entry.at, askedAt - sampledAgoMs - agoMs);
-        entry.clusters.set(resource, { connections: 0, ...sums });
+      for (const [resource, shared] of Object.entries(gauges)) {
+        // Not later than they were in fact: the age was true at some moment after the question. And not earlier, where that is safe.
+        entry.at = Math.min(entry.at, askedAt - sampledAgoMs - (shared.agoMs ?? 0));
+        const remote = toRemote(shared, answeredAt - sampledAgoMs);
+        entry.clusters.set(resource, worse(entry.clusters.get(resource), remote));
       }
     }
     for (const [node, gauges] of found) loads.remoteGauges(node, gauges);
@@ -217,7 +224,7 @@ export class DrainWatch {
       for (const followed of this.#drains.values()) {
         if (!followed.gateways.has(load.gateway)) continue;
         if (load.loadStreams.length > 0) judged.push(...this.#judge(followed, load, now));
-        else if (load.gaugesAt !== undefined) shared.push(toShared(followed, load, load.gaugesAt, now));
+        else if (load.gaugesAt !== undefined) shared.push(this.#share(followed, load, load.gaugesAt, now));
       }
     }
     if (judged.length > 0)
@@ -244,22 +251,41 @@ export class DrainWatch {
   }
 
   #endpointsOf({ endpoints }: WatchedDrain): readonly DrainedEndpoint[] {
-    const { resourcesOf, steadySince } = this.options;
+    const { replacements, resourcesOf } = this.options;
     return endpoints.map(({ cluster, endpoint, connectTimeoutMs }) => ({
       key: endpoint,
       resources: resourcesOf(cluster),
       connectTimeoutMs,
-      steadySince: steadySince?.(cluster, endpoint),
+      steady: replacements?.steady(cluster, endpoint),
     }));
+  }
+
+  /** For the replica that has the node's load reports. */
+  #share({ drain, resources }: Followed, load: NodeLoad, gaugesAt: number, now: number): DrainGauges {
+    const known = steadiness(this.#endpointsOf(drain));
+    const gauges: Record<string, SharedGauges> = {};
+    for (const resource of resources) {
+      const { requests, pending } = load.gaugesOf(resource);
+      const least = load.leftOver(resource, known.get(resource)) ?? requests + pending;
+      const unexplainedAgoMs = now - load.unexplainedAt(resource);
+      const agoMs = Math.max(0, now - gaugesAt);
+      gauges[resource] = { requests, pending, least, agoMs, ...(Number.isFinite(unexplainedAgoMs) && { unexplainedAgoMs }) };
+    }
+    return { drain: drain.id, node: load.node, gateway: load.gateway, gauges };
   }
 }
 
-function toShared({ drain, resources }: Followed, load: NodeLoad, gaugesAt: number, now: number): DrainGauges {
-  const gauges: Record<string, SharedGauges> = {};
-  for (const resource of resources) {
-    const { requests, pending } = load.gaugesOf(resource);
-    const least = load.leftOver(resource, undefined) ?? requests + pending;
-    gauges[resource] = { requests, pending, least, agoMs: Math.max(0, now - gaugesAt) };
-  }
-  return { drain: drain.id, node: load.node, gateway: load.gateway, gauges };
+type RemoteCluster = GaugeSums & { readonly least: number; readonly unexplainedAt: number };
+
+/** `writtenAt`: not earlier than it was. */
+function toRemote({ requests, pending, least, unexplainedAgoMs }: SharedGauges, writtenAt: number): RemoteCluster {
+  const unexplainedAt = unexplainedAgoMs === undefined ? Number.NEGATIVE_INFINITY : writtenAt - unexplainedAgoMs;
+  return { connections: 0, requests, pending, least, unexplainedAt };
+}
+
+/** Of one cluster in several drains: the more of both, as each drain has endpoints of its own. */
+function worse(one: RemoteCluster | undefined, other: RemoteCluster): RemoteCluster {
+  if (!one) return other;
+  const unexplainedAt = Math.max(one.unexplainedAt, other.unexplainedAt);
+  return { ...other, least: Math.max(one.least, other.least), unexplainedAt };
 }

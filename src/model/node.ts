@@ -2,6 +2,9 @@
 import type { ResourceType } from "./resource-type.js";
 import type { Revision } from "./revision.js";
 
+/** The static cluster of the bootstrap through which an Envoy reaches the control plane. */
+export const controlPlaneCluster = "chancery";
+
 export interface NodeIdentity {
   readonly id: string;
   /** `node.cluster`: the gateway whose configuration it gets. */

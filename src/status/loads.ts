@@ -2,8 +2,9 @@
 // answers (metrics). In memory only; an Envoy's streams may be spread over replicas, and a node may have several of each at once (a
 // hot restart). In: reports, from xds/report-services.ts. Out: NodeLoad. Pure, no clock. Read by drain/ and whoever wants error rates.
 import type { NodeIdentity } from "../model/node.js";
+import type { Steady } from "./left-over.js";
 import { type LoadReport, LoadStream, steadyIn, type TimedReport } from "./load-stream.js";
-import { type MetricsSample, MetricsStream } from "./metrics-stream.js";
+import { type ExplainsChange, type MetricsSample, MetricsStream } from "./metrics-stream.js";
 
 /** A stream that has said nothing for this long says nothing any more. Reports come each second. */
 export const silentAfterMs = 5_000;
@@ -36,7 +37,11 @@ export interface NodeLoad {
   gaugesOf(cluster: string): GaugeSums;
   clustersWithGauges(): readonly string[];
   /** At most so much in the cluster is not accounted for by load reports (`LeftOver.bound`). Undefined: nothing is known. */
-  leftOver(cluster: string, steadySince: number | undefined): number | undefined;
+  leftOver(cluster: string, steady: Steady | undefined): number | undefined;
+  /** When hosts of the cluster last came or went without a known reason (`LeftOver.unexplainedAt`). -Infinity: never. */
+  unexplainedAt(cluster: string): number;
+  /** Hosts of the cluster, and how many are healthy, as each of its streams tells; none from another replica. */
+  membershipOf(cluster: string): readonly { readonly hosts: number; readonly healthy: number }[];
   /** A moment from `from` on at which nothing in the cluster waited for a connection. Undefined: none is known. */
   quietSince(cluster: string, from: number): number | undefined;
   /** Answers to clients since the streams opened, and 5xx among them (`http.*.downstream_rq_xx`). Both only go up while they last. */
@@ -47,7 +52,8 @@ export interface NodeLoad {
 /** Gauges that another replica received. */
 export interface RemoteGauges {
   readonly at: number;
-  readonly clusters: ReadonlyMap<string, GaugeSums & { readonly least: number }>;
+  /** `unexplainedAt`: see NodeLoad. */
+  readonly clusters: ReadonlyMap<string, GaugeSums & { readonly least: number; readonly unexplainedAt: number }>;
 }
 
 interface Node {
@@ -65,6 +71,8 @@ export interface LoadsOptions {
   readonly maxNodes: number;
   /** Load reports are asked for this often, ms. */
   readonly intervalMs: number;
+  /** Default: nothing is known of the control plane, and no change has a reason. */
+  readonly explains?: ExplainsChange;
 }
 
 /** How one stream tells. */
@@ -76,8 +84,11 @@ export interface Reporting<T> {
 export class Loads {
   readonly #nodes = new Map<string, Node>();
   readonly #followers = new Set<(node: string) => void>();
+  readonly #explains: ExplainsChange;
 
-  constructor(private readonly options: LoadsOptions) {}
+  constructor(private readonly options: LoadsOptions) {
+    this.#explains = options.explains ?? (() => false);
+  }
 
   get size(): number {
     return this.#nodes.size;
@@ -115,7 +126,7 @@ export class Loads {
   openMetricsStream(identity: NodeIdentity, now: number): Reporting<MetricsSample> | undefined {
     const node = this.#node(identity);
     if (!node) return undefined;
-    const stream = new MetricsStream(now);
+    const stream = new MetricsStream(now, this.#explains);
     node.metricsStreams.add(stream);
     node.remote = undefined;
     return {
@@ -134,13 +145,16 @@ export class Loads {
   remoteGauges(id: string, gauges: RemoteGauges): void {
     const node = this.#nodes.get(id);
     if (!node || node.loadStreams.size === 0 || node.metricsStreams.size > 0) return;
-    node.remote ??= new MetricsStream(gauges.at);
+    node.remote ??= new MetricsStream(gauges.at, this.#explains, true);
     if (gauges.at <= (node.remote.sampledAt ?? Number.NEGATIVE_INFINITY)) return;
     node.remote.sampled(
-      new Map([...gauges.clusters].map(([name, sums]) => [name, { ...sums, membershipChanged: false }])),
+      new Map([...gauges.clusters].map(([name, sums]) => [name, { ...sums, membershipChanges: 0 }])),
       gauges.at,
     );
-    for (const [name, { least }] of gauges.clusters) node.remote.lower(name, gauges.at, least);
+    for (const [name, { least, unexplainedAt }] of gauges.clusters) {
+      node.remote.unexplained(name, unexplainedAt);
+      node.remote.lower(name, gauges.at, least);
+    }
   }
 
   /** Undefined when no report stream of the node is here. */
@@ -230,8 +244,14 @@ function view(node: Node, now: number): NodeLoad {
       requests: sum(metrics.map((stream) => stream.gaugesOf(cluster).requests)),
       pending: sum(metrics.map((stream) => stream.gaugesOf(cluster).pending)),
     }),
+    membershipOf: (cluster) =>
+      metrics.flatMap((stream) => {
+        const { hosts, healthyHosts } = stream.gaugesOf(cluster);
+        return hosts === undefined || healthyHosts === undefined ? [] : { hosts, healthy: healthyHosts };
+      }),
     clustersWithGauges: () => [...new Set(metrics.flatMap((stream) => [...stream.clusters()]))],
-    leftOver: (cluster, steadySince) => sumIfKnown(metrics.map((stream) => stream.bound(cluster, steadySince))),
+    leftOver: (cluster, steady) => sumIfKnown(metrics.map((stream) => stream.bound(cluster, steady))),
+    unexplainedAt: (cluster) => Math.max(...metrics.map((stream) => stream.unexplainedAt(cluster))),
     quietSince: (cluster, from) => {
       const moments = metrics.map((stream) => stream.quietSince(cluster, from));
       return moments.includes(undefined) || moments.length === 0 ? undefined : Math.max(...moments.map((at) => at ?? 0));

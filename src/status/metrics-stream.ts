@@ -1,5 +1,5 @@
 // One Envoy's metrics stream: gauges of clusters, and counters of answers. Pure. Owned by: loads.ts.
-import { type ClusterGauges, type Interval, LeftOver } from "./left-over.js";
+import { type ClusterGauges, type Interval, LeftOver, noGauges, type Steady } from "./left-over.js";
 import { ReportClock } from "./report-clock.js";
 
 /** One message of a metrics stream: as much of it as is used. */
@@ -8,12 +8,20 @@ export interface MetricsSample {
   readonly stampMs: number | undefined;
   /** cluster → gauges. Absent: never used, or gone. Undefined: the Envoy's settings leave the gauges out. */
   readonly clusters: ReadonlyMap<string, ClusterGauges> | undefined;
+  /** How long ago the Envoy's process began; undefined when it does not say. */
+  readonly uptimeMs?: number | undefined;
+  /** It has all that was counted since the process began: none came before it, to whomever. */
+  readonly isFirstOfProcess?: boolean;
   /** Answers to clients since the last message, and those among them that are 5xx. */
   readonly answers: number;
   readonly errors: number;
 }
 
-const noGauges: ClusterGauges = { connections: 0, requests: 0, pending: 0, membershipChanged: false };
+/** Whether the control plane has done something of late by which hosts of the cluster may have come or gone at `at`. */
+export type ExplainsChange = (cluster: string, at: number) => boolean;
+
+/** An Envoy is this young at the first message of its process. */
+const youngMs = 10_000;
 /** Times of samples kept: for clusters without a gauge, which are quiet in every sample. */
 const maxSampleTimes = 4;
 
@@ -21,14 +29,26 @@ export class MetricsStream {
   readonly #clock = new ReportClock();
   #stampMs: number | undefined;
   #receivedAt: number;
-  #firstAt: number | undefined;
   #sampledAt: readonly number[] = [];
   /** cluster → what is left over there. */
   readonly #leftOvers = new Map<string, LeftOver>();
   #answers = 0;
   #errors = 0;
 
-  constructor(readonly openedAt: number) {
+  /** Of several messages with one stamp: none is the whole. */
+  #isInParts = false;
+  /** When the process began, if this stream has all that it ever said: nothing was under way then. By its clock, and by ours. */
+  #bornStampMs: number | undefined;
+  #bornAt: number | undefined;
+  /** cluster → changes of membership in messages before the first whose time is known. */
+  #untimed: Map<string, number> | undefined = new Map();
+
+  /** `isShared`: what another replica passes on, of some clusters only. */
+  constructor(
+    readonly openedAt: number,
+    private readonly explains: ExplainsChange,
+    private readonly isShared = false,
+  ) {
     this.#receivedAt = openedAt;
   }
 
@@ -49,26 +69,49 @@ export class MetricsStream {
 
   received(sample: MetricsSample, receivedAt: number): void {
     const stampMs = sample.stampMs ?? receivedAt;
+    this.#isInParts ||= stampMs === this.#stampMs;
+    const isNewborn = this.#stampMs === undefined && sample.isFirstOfProcess && (sample.uptimeMs ?? youngMs) < youngMs;
+    if (isNewborn) this.#bornStampMs = stampMs - (sample.uptimeMs ?? 0);
     const madeAt = this.#clock.received(this.#stampMs === undefined ? 0 : stampMs - this.#stampMs, receivedAt);
     this.#stampMs = stampMs;
     this.#receivedAt = receivedAt;
     this.#answers += sample.answers;
     this.#errors += sample.errors;
-    if (madeAt !== undefined && sample.clusters) this.sampled(sample.clusters, madeAt);
+    if (!sample.clusters || this.#isInParts) return;
+    if (madeAt === undefined) return this.#remember(sample.clusters);
+    if (this.#bornStampMs !== undefined) this.#bornAt = madeAt - (stampMs - this.#bornStampMs);
+    this.sampled(this.#withUntimed(sample.clusters), madeAt);
+  }
+
+  #remember(clusters: ReadonlyMap<string, ClusterGauges>): void {
+    for (const [cluster, { membershipChanges }] of clusters) {
+      this.#untimed?.set(cluster, (this.#untimed.get(cluster) ?? 0) + membershipChanges);
+    }
+  }
+
+  #withUntimed(clusters: ReadonlyMap<string, ClusterGauges>): ReadonlyMap<string, ClusterGauges> {
+    const untimed = this.#untimed;
+    if (!untimed) return clusters;
+    this.#untimed = undefined;
+    return new Map(
+      [...clusters].map(([name, gauges]) => [
+        name,
+        { ...gauges, membershipChanges: gauges.membershipChanges + (untimed.get(name) ?? 0) },
+      ]),
+    );
   }
 
   /** The same for gauges whose time is known: those that another replica received. */
   sampled(clusters: ReadonlyMap<string, ClusterGauges>, at: number): void {
-    const isFirst = this.#firstAt === undefined;
-    this.#firstAt ??= at;
+    // When a cluster that is new in this sample was not there; undefined: not known, as no stream was open before.
+    const beganAt = this.isShared ? undefined : (this.#sampledAt.at(-1) ?? this.#bornAt);
     this.#sampledAt = [...this.#sampledAt, at].slice(-maxSampleTimes);
     // An Envoy keeps the gauges of a cluster while it, or any connection of it, is there.
     for (const cluster of this.#leftOvers.keys()) if (!clusters.has(cluster)) this.#leftOvers.delete(cluster);
     for (const [cluster, gauges] of clusters) {
-      const leftOver = this.#leftOvers.get(cluster) ?? new LeftOver();
+      const leftOver = this.#leftOvers.get(cluster) ?? new LeftOver(beganAt);
       this.#leftOvers.set(cluster, leftOver);
-      // What changed while no stream was open is not known.
-      leftOver.sample(isFirst ? { ...gauges, membershipChanged: true } : gauges, at);
+      leftOver.sample(gauges, at, (changedAt) => this.explains(cluster, changedAt));
     }
   }
 
@@ -81,6 +124,10 @@ export class MetricsStream {
   lower(cluster: string, at: number, value: number): void {
     this.#leftOvers.get(cluster)?.lower(at, value);
   }
+  /** When another replica was told of hosts that came or went without a known reason. */
+  unexplained(cluster: string, at: number): void {
+    this.#leftOvers.get(cluster)?.unexplained(at);
+  }
 
   gaugesOf(cluster: string): ClusterGauges {
     return this.#leftOvers.get(cluster)?.gauges ?? noGauges;
@@ -89,16 +136,22 @@ export class MetricsStream {
     return this.#leftOvers.keys();
   }
 
+  /** See `LeftOver.unexplainedAt`. */
+  unexplainedAt(cluster: string): number {
+    return this.#leftOvers.get(cluster)?.unexplainedAt ?? Number.NEGATIVE_INFINITY;
+  }
+
   /** See `LeftOver.bound`; 0 for a cluster that has no gauge. */
-  bound(cluster: string, steadySince: number | undefined): number | undefined {
+  bound(cluster: string, steady: Steady | undefined): number | undefined {
     const leftOver = this.#leftOvers.get(cluster);
-    if (leftOver) return leftOver.bound(steadySince);
-    return this.#sampledAt.length === 0 ? undefined : 0;
+    if (leftOver) return leftOver.bound(steady);
+    return this.#sampledAt.length === 0 || this.isShared ? undefined : 0;
   }
 
   /** See `LeftOver.quietSince`. */
   quietSince(cluster: string, from: number): number | undefined {
     const leftOver = this.#leftOvers.get(cluster);
-    return leftOver ? leftOver.quietSince(from) : this.#sampledAt.find((at) => at >= from);
+    if (leftOver) return leftOver.quietSince(from);
+    return this.isShared ? undefined : this.#sampledAt.find((at) => at >= from);
   }
 }

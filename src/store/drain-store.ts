@@ -43,8 +43,10 @@ export interface SharedGauges {
   readonly requests: number;
   /** Requests that wait for a connection. */
   readonly pending: number;
-  /** The least of both together lately. */
+  /** The most that can be left over for the endpoints of this drain (`LeftOver.bound`). */
   readonly least: number;
+  /** How long before they were written hosts last came or went without a known reason; undefined: never. */
+  readonly unexplainedAgoMs?: number;
   /** Their age when they were written. */
   readonly agoMs?: number;
 }
@@ -69,7 +71,7 @@ export interface DrainPage {
 }
 
 /** What the watch needs: an Envoy's configuration, load reports and metrics may be on three replicas, so its row has three parts. */
-export type DrainRowStore = Pick<DrainStore, "watched" | "saveAcks" | "saveLoads" | "saveGauges" | "acks" | "gauges">;
+export type DrainRowStore = Pick<DrainStore, "watched" | "endings" | "saveAcks" | "saveLoads" | "saveGauges" | "acks" | "gauges">;
 
 /** All throw database_unavailable. */
 export interface DrainStore {
@@ -85,10 +87,15 @@ export interface DrainStore {
   ended(ids: readonly string[]): Promise<readonly string[]>;
   /** Those that have not ended, as much as the watch needs. */
   watched(): Promise<readonly WatchedDrain[]>;
+  /**
+   * Those of `ids` that have ended, or are not there. `isSettled`: as safe, with nothing in flight on any Envoy, as each of them last
+   * reported.
+   */
+  endings(ids: readonly string[]): Promise<readonly { readonly drain: string; readonly isSettled: boolean }[]>;
   /** Each is noted once: the first time stays. */
   saveAcks(replica: string, rows: readonly DrainAck[]): Promise<void>;
   /**
-   * Overwrites what the node's report before this one said. Where one node reports to two replicas, a zero of one does not replace what
+   * Overwrites what the node's report before this one said; nothing once the drain has ended, as then the endpoints are gone. Where one node reports to two replicas, a zero of one does not replace what
    * the other has just seen.
    */
   saveLoads(replica: string, rows: readonly DrainLoad[]): Promise<void>;
@@ -122,7 +129,7 @@ const saveLoadsQuery = `
   insert into drain_nodes as stored (drain, node, gateway, verdict, in_flight, unattributed, load_at, load_by)
   select row.drain, row.node, row.gateway, row.verdict, row."inFlight", row.unattributed, clock_timestamp(), $1
     from jsonb_to_recordset($2::jsonb) as row (drain text, node text, gateway text, verdict text, "inFlight" int, unattributed int)
-   where exists (select from drains where drains.id = row.drain)
+   where exists (select from drains where drains.id = row.drain and ended_at is null)
    order by row.drain, row.node
   on conflict (drain, node) do update
      set verdict = excluded.verdict, in_flight = excluded.in_flight, unattributed = excluded.unattributed,
@@ -140,6 +147,13 @@ const saveGaugesQuery = `
      set gauges = excluded.gauges, gauges_at = excluded.gauges_at, gauges_by = excluded.gauges_by, at = clock_timestamp()`;
 
 const ageMs = (time: string): string => `(extract(epoch from clock_timestamp() - ${time}) * 1000)::float8`;
+
+const endingsQuery = `
+  select asked.id as drain,
+         drains.safe_to_stop is true
+           and not exists (select from drain_nodes where drain = asked.id and verdict is distinct from 'zero') as "isSettled"
+    from unnest($1::text[]) as asked (id) left join drains on drains.id = asked.id
+   where drains.id is null or drains.ended_at is not null`;
 
 const watchedQuery = `
   select drains.id, coalesce(revisions.revision, drains.joined_at) as revision,
@@ -196,6 +210,7 @@ export function createDrainStore({ api, feed, jobs, observe }: DrainStoreOptions
         return ids.filter((id) => !open.has(id));
       }),
     watched: () => observe("watched_drains", () => readWatched(feed)),
+    endings: (ids) => observe("drain_endings", () => read(feed, endingsQuery, [ids])),
     async saveAcks(replica, rows) {
       if (rows.length > 0) await observe("save_drain_acks", () => read(feed, saveAcksQuery, [replica, JSON.stringify(rows)]));
     },

@@ -1,7 +1,8 @@
 // Where a resource tells Envoy to fetch another one: on its ADS stream, or from the separate services. Pure.
+
+import { controlPlaneCluster } from "../model/node.js";
 import type { ConfigSourceProto } from "../proto/messages.js";
 import { toDuration } from "./duration.js";
-import { controlPlaneCluster } from "./names.js";
 
 /**
  * How the node that reads the resource is connected: ADS (delta or not), or one stream per type. `ads-hop`: ADS, and its bootstrap has

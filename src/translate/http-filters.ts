@@ -2,9 +2,10 @@
 // listener's long connections after the drain time (DESIGN §6). All but the router are off; a route switches one on by
 // `typed_per_filter_config` under the filter's name, which is RDS and drains nothing. Pure. Called by listener.ts; names by
 // route.ts.
+
+import { controlPlaneCluster } from "../model/node.js";
 import { any } from "../proto/encode.js";
 import type { AnyProto, HttpFilterProto } from "../proto/messages.js";
-import { controlPlaneCluster } from "./names.js";
 
 /** Our word → Envoy's name of the filter, which is its key in `typed_per_filter_config`. */
 export const httpFilterNames = {

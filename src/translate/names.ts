@@ -1,9 +1,6 @@
 // Every name that translation invents. Names of users hold no `/` (DESIGN §5), so these never clash with theirs. Pure.
 import type { TcpRoute, UdpRoute } from "../model/route.js";
 
-/** The static cluster of the bootstrap through which an Envoy reaches the control plane. */
-export const controlPlaneCluster = "chancery";
-
 /** The internal listener of the bootstrap through which connections to the endpoints of a cluster with a hop go on (hop.ts). */
 export const hopListener = "chancery/hop";
 

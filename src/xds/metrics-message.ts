@@ -2,6 +2,7 @@
 // and the names of Envoy's statistics. A message has one family per statistic; nearly all of them are passed over by their name.
 // https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/metrics/v3/metrics_service.proto
 import protobuf from "protobufjs";
+import { controlPlaneCluster } from "../model/node.js";
 import type { ClusterGauges } from "../status/left-over.js";
 import type { MetricsSample } from "../status/metrics-stream.js";
 import { type RequestNode, readNode } from "./request.js";
@@ -26,12 +27,17 @@ const gauges: ReadonlyMap<string, Gauge> = new Map([
   ["cluster.upstream_cx_active", "connections"],
   ["cluster.upstream_rq_active", "requests"],
   ["cluster.upstream_rq_pending_active", "pending"],
-  ["cluster.membership_change", "membershipChanged"],
+  ["cluster.membership_change", "membershipChanges"],
+  ["cluster.membership_total", "hosts"],
+  ["cluster.membership_healthy", "healthyHosts"],
 ]);
 const answersName = "http.downstream_rq_xx";
+/** Seconds since the process began. */
+const uptimeName = "server.uptime";
 /** Whatever begins otherwise, or is longer, is passed over without being read. */
-const longestName = Math.max(answersName.length, ...[...gauges.keys()].map((name) => name.length));
-const firstLetters = new Set(["c", "h"].map((letter) => letter.charCodeAt(0)));
+const wanted = new Set([answersName, uptimeName, ...gauges.keys()]);
+const longestName = Math.max(...[...wanted].map((name) => name.length));
+const firstLetters = new Set(["c", "h", "s"].map((letter) => letter.charCodeAt(0)));
 
 interface Metric {
   readonly labels: ReadonlyMap<string, string>;
@@ -44,6 +50,7 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] };
 interface Reading {
   readonly clusters: Map<string, Writable<ClusterGauges>>;
   stampMs: number | undefined;
+  uptimeMs: number | undefined;
   answers: number;
   errors: number;
 }
@@ -51,7 +58,7 @@ interface Reading {
 /** @throws RangeError when the bytes are not the message. */
 export function readMetricsMessage(bytes: Buffer): MetricsMessage {
   const reader = protobuf.Reader.create(bytes);
-  const reading: Reading = { clusters: new Map(), stampMs: undefined, answers: 0, errors: 0 };
+  const reading: Reading = { clusters: new Map(), stampMs: undefined, uptimeMs: undefined, answers: 0, errors: 0 };
   let node: RequestNode | undefined;
   while (reader.pos < reader.len) {
     const tag = reader.uint32();
@@ -59,9 +66,11 @@ export function readMetricsMessage(bytes: Buffer): MetricsMessage {
     else if (tag >>> 3 === 2) readFamily(reader, bytes, reader.uint32(), reading);
     else reader.skipType(tag & 7);
   }
-  const { clusters, stampMs, answers, errors } = reading;
+  const { clusters, ...rest } = reading;
   // The cluster of the control plane itself is always in use: without any gauge, the Envoy's settings leave them out.
-  return { node, sample: { stampMs, clusters: clusters.size > 0 ? clusters : undefined, answers, errors } };
+  // Its host came when the process began; counters tell what is new since the last message.
+  const isFirstOfProcess = (clusters.get(controlPlaneCluster)?.membershipChanges ?? 0) > 0;
+  return { node, sample: { ...rest, isFirstOfProcess, clusters: clusters.size > 0 ? clusters : undefined } };
 }
 
 function readIdentifier(reader: protobuf.Reader, length: number): RequestNode | undefined {
@@ -83,7 +92,7 @@ function readFamily(reader: protobuf.Reader, bytes: Buffer, length: number, into
     const tag = reader.uint32();
     if (tag >>> 3 === 1) {
       name = readName(reader, bytes);
-      if (name === undefined || (name !== answersName && !gauges.has(name))) return skipTo(reader, end);
+      if (name === undefined || !wanted.has(name)) return skipTo(reader, end);
     } else if (tag >>> 3 === 4 && name !== undefined) take(name, readMetric(reader, reader.uint32()), into);
     else reader.skipType(tag & 7);
   }
@@ -104,6 +113,7 @@ function skipTo(reader: protobuf.Reader, end: number): void {
 
 function take(name: string, { labels, value, stampMs }: Metric, into: Reading): void {
   into.stampMs = stampMs ?? into.stampMs;
+  if (name === uptimeName) into.uptimeMs = value * 1_000;
   if (name === answersName) {
     const first = labels.get(classLabel);
     if (labels.get(listenerLabel) === adminPrefix || first === "1") return; // 1xx are not the answer.
@@ -114,10 +124,9 @@ function take(name: string, { labels, value, stampMs }: Metric, into: Reading): 
   const gauge = gauges.get(name);
   const cluster = labels.get(clusterLabel);
   if (gauge === undefined || cluster === undefined) return;
-  const known = into.clusters.get(cluster) ?? { connections: 0, requests: 0, pending: 0, membershipChanged: false };
+  const known = into.clusters.get(cluster) ?? { connections: 0, requests: 0, pending: 0, membershipChanges: 0 };
   into.clusters.set(cluster, known);
-  if (gauge === "membershipChanged") known.membershipChanged = value > 0;
-  else known[gauge] = value;
+  known[gauge] = value;
 }
 
 /** io.prometheus.client.Metric: a gauge or a counter. */

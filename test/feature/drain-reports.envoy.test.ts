@@ -57,7 +57,7 @@ async function drain(
   connectTimeoutMs = 300,
 ): Promise<Drain> {
   await api.put(`/v1/clusters/${cluster}/endpoints/${backend.address}${acked}`, endpointOf(backend, { enabled: false }));
-  return watch([{ key: backend.address, resources, connectTimeoutMs, steadySince: undefined }]);
+  return watch([{ key: backend.address, resources, connectTimeoutMs, steady: undefined }]);
 }
 
 function watch(endpoints: readonly DrainedEndpoint[]): Drain {
@@ -174,7 +174,7 @@ describe("load reports show nothing although work is there", () => {
     await api.delete(`/v1/routes/removed${acked}`);
     await waitFor("the cluster is gone", async () => !(await envoy.names("cluster")).includes("removed"));
     await waitFor("the reports have lost it", () => seen("removed", one.address) === 0);
-    const drained = watch([{ key: one.address, resources: ["removed"], connectTimeoutMs: 300, steadySince: undefined }]);
+    const drained = watch([{ key: one.address, resources: ["removed"], connectTimeoutMs: 300, steady: undefined }]);
     const belief = await drained.holdsOut(5_000);
     expect([seen("removed", one.address), belief]).toEqual([0, { verdict: "in-flight", inFlight: 0, unattributed: 1 }]);
     expect(await request).toBe(one.body);
@@ -204,7 +204,7 @@ describe("load reports show nothing although work is there", () => {
     await waitFor("they are seen", () => seen("shared-a", one.address) === 2);
     await drain("shared-a", one, ["shared-a"]);
     await api.put(`/v1/clusters/shared-b/endpoints/${one.address}${acked}`, endpointOf(one, { enabled: false }));
-    const endpoint = { key: one.address, connectTimeoutMs: 300, steadySince: undefined };
+    const endpoint = { key: one.address, connectTimeoutMs: 300, steady: undefined };
     await watch([{ ...endpoint, resources: ["shared-b"] }]).untilZero();
     const both = watch([
       { ...endpoint, resources: ["shared-a"] },

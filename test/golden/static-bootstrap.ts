@@ -5,9 +5,9 @@ import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { controlPlaneCluster } from "../../src/model/node.js";
 import { any, decode, encode } from "../../src/proto/encode.js";
 import type { ClusterProto, ListenerProto } from "../../src/proto/messages.js";
-import { controlPlaneCluster } from "../../src/translate/names.js";
 import type { Encoded } from "../../src/translate/resources.js";
 import { messageOf, type Translated } from "./case.js";
 

@@ -2,7 +2,8 @@
 // minute makes a drain end early, twice or never.
 // Mutants tried and caught: `skip locked` and the condition on ended_at left out of claim (double ends); now() of the process in place of
 // the database's; jobs on the pool "api" (a hanging worker holds the drain for its 8 s); the drain guard left out of write.ts;
-// putAll without keepDrain; acked_at overwritten by a later ack; a zero of another replica overwriting what is in flight.
+// putAll without keepDrain; acked_at overwritten by a later ack; a zero of another replica overwriting what is in flight; an end that is
+// safe taken for one that left nothing; rows written after the end.
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { DrainJobs } from "../../src/drain/drain-jobs.js";
 import { takeStep } from "../../src/drain/take-step.js";
@@ -330,5 +331,35 @@ describe("other writers", () => {
     work(store);
     await report(drain.id, "a", "zero");
     expect(await ended(drain.id)).toMatchObject({ safeToStop: false, outcome: expect.stringContaining("another write") });
+  });
+});
+
+describe("what a drain left behind", () => {
+  const endings = async (...ids: string[]) =>
+    Object.fromEntries((await store.drains.endings(ids)).map(({ drain, isSettled }) => [drain, isSettled]));
+
+  test("nothing, when every Envoy's last word was a zero; and what is told after the end does not count", async () => {
+    await connect("e1", "e2");
+    const { id } = await begin();
+    expect(await endings(id)).toEqual({});
+    await report(id, "e1", "zero");
+    await report(id, "e2", "zero");
+    work(store);
+    expect(await ended(id)).toMatchObject({ safeToStop: true });
+    await report(id, "e1", "in-flight", 3);
+    expect(await endings(id, "gone")).toEqual({ [id]: true, gone: false });
+  });
+
+  test("something, when it ended at its deadline, or without the word of an Envoy", async () => {
+    await connect("e1");
+    const late = await begin({ timeoutMs: 1 });
+    await report(late.id, "e1", "in-flight", 3);
+    const bounded = { kind: "bounded-by-timeout", closesWithinMs: 0, because: "" } as const;
+    const silent = await begin({ timeoutMs: 1, guarantee: bounded });
+    await store.drains.saveAcks("r1", [{ drain: silent.id, node: "e1", gateway: "edge" }]);
+    work(store);
+    expect(await ended(late.id)).toMatchObject({ safeToStop: false });
+    expect(await ended(silent.id, 15_000)).toMatchObject({ safeToStop: true });
+    expect(await endings(late.id, silent.id)).toEqual({ [late.id]: false, [silent.id]: false });
   });
 });

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { controlPlaneCluster, toBootstrap } from "../../../src/cli/bootstrap.js";
 import { toBootstrapText, toHostPort } from "../../../src/cli/bootstrap-command.js";
-import * as names from "../../../src/translate/names.js";
+import * as node from "../../../src/model/node.js";
 
 const at = (host: string, port = 18_000) => ({ host, port });
 const options = { node: "edge-1", gateway: "edge", controlPlanes: [at("10.0.0.1"), at("10.0.0.2")] };
@@ -20,7 +20,7 @@ const flags = {
 } as const;
 
 test("the static cluster has the name that resources use for the control plane", () => {
-  expect(controlPlaneCluster).toBe(names.controlPlaneCluster);
+  expect(controlPlaneCluster).toBe(node.controlPlaneCluster);
   expect(toBootstrap(options).static_resources.clusters[0]?.name).toBe(controlPlaneCluster);
 });
 

@@ -1,8 +1,10 @@
 // The watch on three replicas whose clocks differ by a minute: one has an Envoy's configuration stream, one its load reports, one its
 // metrics. The rows that they share say a zero when there is one, and not before. Mutants that it caught: the ack's time taken from the
-// replica that saw it; a row written again without a new report; an Envoy of another gateway counted.
+// replica that saw it; a row written again without a new report; an Envoy of another gateway counted; what is left over for the drain, or
+// when hosts came or went for no known reason, not passed on to the replica that has the load reports.
 import { beforeEach, describe, expect, test } from "vitest";
 import { DrainWatch } from "../../../src/drain/watch.js";
+import { noGauges } from "../../../src/status/left-over.js";
 import { Loads } from "../../../src/status/loads.js";
 import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, WatchedDrain } from "../../../src/store/store.js";
 import { createLogger } from "../../../src/telemetry/logger.js";
@@ -22,6 +24,8 @@ type Row = Partial<DrainLoad & DrainGauges> & { ackedAt?: number; loadAt?: numbe
 /** `drain_nodes` as the database has it, on its own clock. */
 class MemoryRows implements DrainRowStore {
   open: WatchedDrain[] = [drain];
+  /** drain → whether nothing was left when it ended. */
+  readonly ended = new Map<string, boolean>();
   isDown = false;
   readonly rows = new Map<string, Row>();
 
@@ -37,6 +41,9 @@ class MemoryRows implements DrainRowStore {
   async watched(): Promise<readonly WatchedDrain[]> {
     if (this.isDown) throw new Error("connection refused");
     return this.open;
+  }
+  async endings(ids: readonly string[]) {
+    return ids.flatMap((drain) => (this.ended.has(drain) ? { drain, isSettled: this.ended.get(drain) === true } : []));
   }
   async saveAcks(_replica: string, rows: readonly DrainAck[]): Promise<void> {
     for (const ack of rows) this.#row(ack).ackedAt ??= this.now();
@@ -63,6 +70,9 @@ interface Replica {
   readonly loads: Loads;
   readonly watch: DrainWatch;
   readonly paces: string[];
+  /** Drains of which it wants to know how they ended, and what it was told. */
+  readonly undecided: string[];
+  readonly decided: Map<string, boolean>;
   /** Revision that the Envoy has acked there; undefined: its configuration stream is elsewhere. */
   acked: number | undefined;
   now(): number;
@@ -77,9 +87,12 @@ function startReplica(skewMs: number): Replica {
   const loads = new Loads({ maxNodes: 10, intervalMs: 1_000 });
   const paces: string[] = [];
   const skewed = { now: () => clock.now() + skewMs, after: clock.after.bind(clock) };
+  const startedAt = skewed.now();
   const replica: Replica = {
     loads,
     paces,
+    undecided: [],
+    decided: new Map(),
     acked: undefined,
     now: skewed.now,
     watch: new DrainWatch({
@@ -91,6 +104,11 @@ function startReplica(skewMs: number): Replica {
         return acked === undefined ? [] : [{ ...identity, hasEndpointsOf: (_resources, revision) => acked >= revision }];
       },
       resourcesOf: (cluster) => [cluster],
+      replacements: {
+        steady: () => ({ since: startedAt, replacedAt: undefined }),
+        undecided: () => replica.undecided,
+        decide: (id, isSettled) => replica.decided.set(id, isSettled),
+      },
       setPace: (pace) => paces.push(pace),
       clock: skewed,
       log: createLogger("silent"),
@@ -116,6 +134,10 @@ interface Envoy {
   inFlight: number;
   requests: number;
   pending: number;
+  /** False: it does not have the cluster. */
+  hasCluster: boolean;
+  /** Hosts come or go, in the second to come. */
+  membershipChanges: number;
   /** A second in which it reports what it says now. */
   second(): Promise<void>;
   silent: boolean;
@@ -129,13 +151,16 @@ function startEnvoy(loadTo: Replica, metricsTo: Replica): Envoy {
     inFlight: 0,
     requests: 0,
     pending: 0,
+    hasCluster: true,
+    membershipChanges: 0,
     silent: false,
     second: async () => {
       await clock.advance(300);
-      const { inFlight, requests, pending, silent } = envoy;
-      const gauges = { connections: requests, requests, pending, membershipChanged: false };
-      if (!silent)
-        metrics?.received({ stampMs: clock.now(), clusters: new Map([["app", gauges]]), answers: 0, errors: 0 }, metricsTo.now());
+      const { inFlight, requests, pending, membershipChanges, silent } = envoy;
+      const gauges = { connections: requests, requests, pending, membershipChanges };
+      envoy.membershipChanges = 0;
+      const clusters = new Map([["chancery", noGauges], ...(envoy.hasCluster ? [["app", gauges] as const] : [])]);
+      if (!silent) metrics?.received({ stampMs: clock.now(), clusters, answers: 0, errors: 0 }, metricsTo.now());
       await clock.advance(500);
       const endpoints = inFlight > 0 ? new Map([[key, { inFlight, issued: 0 }]]) : new Map();
       if (!silent) load?.received({ intervalMs: 1_000, clusters: new Map([["app", endpoints]]) }, loadTo.now());
@@ -188,6 +213,20 @@ describe.each([
     expect((await seconds(envoy, 5)).at(-1)).toBe("zero");
   });
 
+  test("a cluster that is never quiet is believed when the Envoy did not have it before; until hosts come or go for no known reason", async () => {
+    at(ads).acked = 7;
+    const envoy = startEnvoy(at(load), at(metrics));
+    envoy.hasCluster = false;
+    await seconds(envoy, 3);
+    Object.assign(envoy, { hasCluster: true, requests: 9, membershipChanges: 1 });
+    expect((await seconds(envoy, 8)).at(-1)).toBe("zero");
+    envoy.membershipChanges = 1;
+    const after = await seconds(envoy, 12);
+    expect([after.slice(2).includes("zero"), row()?.unattributed]).toEqual([false, 9]);
+    envoy.requests = 0;
+    expect((await seconds(envoy, 5)).at(-1)).toBe("zero");
+  });
+
   test("an Envoy that falls silent is written no more", async () => {
     at(ads).acked = 7;
     const envoy = startEnvoy(at(load), at(metrics));
@@ -205,6 +244,17 @@ test("reports are asked for each second while a drain is open, and on every repl
   store.open = [];
   await clock.advance(1_200);
   expect(replicas.map(({ paces }) => paces.at(-1))).toEqual(["idle", "idle", "idle"]);
+});
+
+test("how a drain ended is learnt from the database, and asked until it is known", async () => {
+  const { decided, undecided } = at(0);
+  undecided.push("d0", "d9");
+  store.ended.set("d0", true);
+  await clock.advance(1_200);
+  expect([...decided]).toEqual([["d0", true]]);
+  store.ended.set("d9", false);
+  await clock.advance(1_200);
+  expect(decided.get("d9")).toBe(false);
 });
 
 test("a database that was away is written to again", async () => {

@@ -108,10 +108,16 @@ describe("a metrics message", () => {
     );
     expect(read).toMatchObject({ id: "edge-1" });
     expect([sample.stampMs, sample.answers, sample.errors]).toEqual([1_700_000_000_123, 12, 2]);
+    expect([sample.uptimeMs, sample.isFirstOfProcess]).toEqual([12_000, false]);
     expect([...(sample.clusters ?? [])]).toEqual([
-      ["tcp/mq", { connections: 4, requests: 3, pending: 2, membershipChanged: true }],
-      ["app", { connections: 0, requests: 0, pending: 0, membershipChanged: false }],
+      ["tcp/mq", { connections: 4, requests: 3, pending: 2, membershipChanges: 1 }],
+      ["app", { connections: 0, requests: 0, pending: 0, membershipChanges: 0 }],
     ]);
+  });
+
+  test("is the first of a process when the control plane's own host has just come", () => {
+    const message = metricsMessage([family("cluster.membership_change", ofCluster("chancery"), "counter", 1)]);
+    expect(readMetricsMessage(message).sample).toMatchObject({ isFirstOfProcess: true, uptimeMs: undefined });
   });
 
   test("without any gauge of a cluster, nothing is known of clusters", () => {
