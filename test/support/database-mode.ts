@@ -16,3 +16,6 @@ export const injectFailures = `
     return new;
   end $$;
   create trigger lose_now_and_then before insert on revisions for each row execute function lose_now_and_then();`;
+
+/** For a test that is about one failure of its own: no other one comes in between. */
+export const injectNothing = "drop trigger if exists lose_now_and_then on revisions";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
 import { freePort } from "./ports.js";
-import { tellReaper } from "./processes.js";
+import { tellReaper } from "./reaper.js";
 import { waitFor } from "./wait.js";
 
 export interface Pooler {
