@@ -48,6 +48,7 @@ function vitest(args) {
 function main(args) {
   if (!install()) return { passed: 0, failed: 1 };
   if (!run("build", process.execPath, ["scripts/build.mjs"])) return { passed: 0, failed: 1 };
+  run("pgbouncer, for the portable mode", process.execPath, ["scripts/pgbouncer-binary.mjs"]); // Without it its test is skipped.
   const checks = [
     run("Envoy", process.execPath, ["scripts/envoy-binary.mjs"]),
     run("format and lint", bin("biome"), ["check", "."]),

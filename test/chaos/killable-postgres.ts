@@ -13,7 +13,7 @@ import { findPostgres, type PostgresBinaries } from "../../src/demo/postgres-bin
 import { accountFor } from "../../src/demo/postgres-folders.js";
 import { type DataFolder, releaseServer, startServer, stopServer } from "../../src/demo/postgres-process.js";
 import { onCleanup } from "../support/cleanup.js";
-import { tellReaper } from "../support/processes.js";
+import { tellReaper } from "../support/reaper.js";
 import { waitFor } from "../support/wait.js";
 
 /** One server on one data folder, at one port, however often it is killed. */

@@ -1,5 +1,6 @@
 // A database that is away, silent, or lost in the middle of a commit: every call ends in bounded time, and says what is known.
 import { expect, test } from "vitest";
+import { injectNothing } from "../support/database-mode.js";
 import { databaseProxy, freshDatabase, sql } from "../support/postgres.js";
 import { waitFor } from "../support/wait.js";
 import { author, cluster, openStore } from "./samples.js";
@@ -57,6 +58,7 @@ test("a database that does not answer is given up after the limits, and works ag
 
 test("with every connection busy, a call waits no longer than the limit", async () => {
   const { url } = await freshDatabase();
+  await sql(url, injectNothing);
   const store = await openStore(url, { ...limits, apiPoolSize: 1, queryTimeoutMs: 5_000 });
   let free = (): void => {};
   const busy = store.write(author, async (tx) => {
@@ -73,6 +75,7 @@ test("with every connection busy, a call waits no longer than the limit", async 
 
 test("a connection lost before the commit changes nothing, and the error does not say that it might have", async () => {
   const { url } = await freshDatabase();
+  await sql(url, injectNothing);
   const proxy = await databaseProxy(url);
   const store = await openStore(proxy.url, limits);
   proxy.whenSent("insert into clusters", () => proxy.become("closed"));
@@ -83,6 +86,7 @@ test("a connection lost before the commit changes nothing, and the error does no
 
 test("a commit whose answer is lost is looked up, and told as committed", async () => {
   const { url } = await freshDatabase();
+  await sql(url, injectNothing);
   const proxy = await databaseProxy(url);
   const store = await openStore(proxy.url, limits);
   proxy.whenSent("commit_revision", () => {
@@ -99,6 +103,7 @@ test("a commit whose answer is lost is looked up, and told as committed", async 
 
 test("a commit that nobody can ask about says that its outcome is unknown", async () => {
   const { url } = await freshDatabase();
+  await sql(url, injectNothing);
   const proxy = await databaseProxy(url);
   const store = await openStore(proxy.url, limits);
   proxy.whenSent("commit_revision", () => proxy.become("closed"));

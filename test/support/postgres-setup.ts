@@ -12,16 +12,20 @@ import type { TestProject } from "vitest/node";
 import { startEmbeddedPostgres } from "../../src/demo/embedded-postgres.js";
 import { migrate } from "../../src/store/migrate.js";
 import { createLogger } from "../../src/telemetry/logger.js";
-import { injectFailures, isPortable } from "./database-mode.js";
+import { injectFailures, isPooled, isPortable } from "./database-mode.js";
+import { startPgbouncer } from "./pgbouncer.js";
 
 declare module "vitest" {
   export interface ProvidedContext {
     postgresUrl: string;
+    /** Where pgbouncer stands in for the server; 0: it does not. */
+    poolerPort: number;
   }
 }
 
 interface SharedServer {
   readonly url: string;
+  readonly poolerPort: number;
   stop(): Promise<void>;
 }
 /** The process's own: every project loads this module anew. */
@@ -38,8 +42,10 @@ const startingMs = 10 * 60_000;
 /** Called by vitest before a project's tests. */
 export async function setup(project: TestProject): Promise<void> {
   shared.users += 1;
-  shared.server ??= start();
-  project.provide("postgresUrl", (await shared.server).url);
+  shared.server ??= startWithPooler();
+  const { url, poolerPort } = await shared.server;
+  project.provide("postgresUrl", url);
+  project.provide("poolerPort", poolerPort);
 }
 
 /** Called by vitest after them; the last project to end stops the server. */
@@ -51,11 +57,22 @@ export async function teardown(): Promise<void> {
   await (await server)?.stop();
 }
 
+async function startWithPooler(): Promise<SharedServer> {
+  const server = await start();
+  if (!isPooled) return server;
+  const pooler = await startPgbouncer(server.url);
+  const stop = async (): Promise<void> => {
+    await pooler.stop();
+    await server.stop();
+  };
+  return { url: server.url, poolerPort: pooler.port, stop };
+}
+
 async function start(): Promise<SharedServer> {
   const given = process.env["CHANCERY_TEST_DATABASE_URL"];
   if (given) {
     await makeTemplate(given);
-    return { url: given, stop: async () => {} };
+    return { url: given, poolerPort: 0, stop: async () => {} };
   }
   await removeLeftovers();
   const dataDir = join(tmpdir(), prefix + randomUUID()); // Not mkdtemp: its mode 0700 would shut out the account that runs Postgres.
@@ -69,6 +86,7 @@ async function start(): Promise<SharedServer> {
   }
   return {
     url: server.url,
+    poolerPort: 0,
     async stop() {
       await server.stop();
       reaper.end();

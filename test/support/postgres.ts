@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { inject } from "vitest";
 import { onCleanup } from "./cleanup.js";
+import { throughPooler } from "./pgbouncer.js";
 import type {} from "./postgres-setup.js";
 import { startTcpProxy, type TcpProxy } from "./tcp-proxy.js";
 
@@ -24,7 +25,8 @@ export async function freshDatabase(): Promise<TestDatabase> {
     await administer(`drop database if exists ${name} with (force)`);
   };
   const forget = onCleanup(`database ${name}`, drop);
-  return { url: url.href, drop };
+  const pooler = inject("poolerPort");
+  return { url: pooler === 0 ? url.href : throughPooler(url.href, pooler), drop };
 }
 
 async function administer(statement: string): Promise<void> {

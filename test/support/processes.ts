@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
 import { onCleanup } from "./cleanup.js";
+import { tellReaper } from "./reaper.js";
 
 /** Output kept per process; older lines go. */
 const maxLogLines = 20_000;
@@ -22,18 +23,6 @@ export interface Child {
   stop(graceMs?: number): Promise<void>;
   /** SIGKILL. Resolves when it has ended. */
   kill(): Promise<void>;
-}
-
-let reaper: ChildProcess | undefined;
-/** `+pid`: to be killed should this process end without having done so. `-pid`: no longer. */
-export function tellReaper(line: string): void {
-  if (!reaper) {
-    const script = fileURLToPath(new URL("reaper.mjs", import.meta.url));
-    reaper = spawn(process.execPath, [script], { stdio: ["pipe", "ignore", "ignore"], detached: true });
-    reaper.unref();
-    reaper.stdin?.on("error", () => {});
-  }
-  reaper.stdin?.write(`${line}\n`);
 }
 
 function keepLines(child: ChildProcess): string[] {
