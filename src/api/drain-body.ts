@@ -4,7 +4,7 @@ import { type Static, Type } from "typebox";
 import { isReported, tally, verdictOf } from "../drain/next-step.js";
 import { afterwards, maxDrainTimeoutMs } from "../model/drain.js";
 import type { DrainNode, DrainRecord } from "../store/store.js";
-import { list, milliseconds, name, object, text, word } from "./fields.js";
+import { labels, list, maxLabels, milliseconds, name, object, text, word } from "./fields.js";
 
 /** Endpoints that one drain may have. */
 export const maxDrainEndpoints = 1_000;
@@ -28,10 +28,14 @@ export const drainPost = object(
         {
           zone: Type.Optional(text(0, 128, "printable", "Zone.")),
           region: Type.Optional(text(0, 128, "printable", "Region.")),
+          labels: Type.Optional(labels(1, maxLabels, "Labels that an endpoint has, all of them.")),
+          address: Type.Optional(
+            text(1, 64, "printable", "`10.0.0.7` with any port, or `10.0.0.7:8080`; `fd00::7` or `[fd00::7]:8080`."),
+          ),
         },
         {
           minProperties: 1,
-          description: `All endpoints of a zone, a region or both, in \`cluster\` or in all; at most ${maxDrainEndpoints}.`,
+          description: `All endpoints that are like this in every respect, in \`cluster\` or in all; at most ${maxDrainEndpoints}.`,
         },
       ),
     ),
@@ -50,7 +54,7 @@ export const drainPost = object(
   {
     exactlyOneOf: ["endpoints", "address", "selector"],
     description:
-      "Endpoints of one cluster; or an address in every cluster that has it, unless `cluster` says in which; or those of a zone or region.",
+      "Endpoints of one cluster; or an address in every cluster that has it, unless `cluster` says in which; or those that a selector finds.",
   },
 );
 /** A body that the schema has passed. */

@@ -2,7 +2,7 @@
 // or removed before, and the marks on the rest. In: the body of POST /v1/drains. Out: rows, and the drain. Called by drains.ts.
 // Clusters are locked before their endpoints, as in all writes.
 import { AppError, type Problem } from "../errors.js";
-import { parseAddressKey } from "../model/address.js";
+import { canonicalAddress, parseAddressKey } from "../model/address.js";
 import type { Cluster } from "../model/cluster.js";
 import { type DrainedEndpoint, maxDrainTimeoutMs, maxOpenDrains, standardDrainTimeoutMs } from "../model/drain.js";
 import { type DrainGuarantee, guaranteeOf } from "../model/drain-guarantee.js";
@@ -82,7 +82,7 @@ function revisionOf(found: ReadonlyMap<string, Stored<Endpoint>>): number {
 }
 
 /** The addresses that the body names; none with a selector. */
-function readAsked({ cluster, endpoints, address }: DrainPost): {
+function readAsked({ cluster, endpoints, address, selector }: DrainPost): {
   readonly asked: readonly Asked[];
   readonly problems: readonly Problem[];
 } {
@@ -95,6 +95,8 @@ function readAsked({ cluster, endpoints, address }: DrainPost): {
   };
   if (endpoints && cluster === undefined)
     problems.push(problem("/cluster", "missing_field", "`endpoints` are those of a cluster"));
+  if (selector?.address !== undefined && !readSelected(selector.address))
+    problems.push(problem("/selector/address", "wrong_format", "must be an IP address, like 10.0.0.7, or one with a port"));
   const asked = [
     ...(address === undefined ? [] : read(address, "/address")),
     ...(endpoints ?? []).flatMap((text, at) => read(text, `/endpoints/${at}`)),
@@ -122,8 +124,15 @@ async function hold(
 }
 
 function filterOf(cluster: string | undefined, selector: DrainPost["selector"], asked: readonly Asked[]): EndpointFilter {
-  const parsed = parseAddressKey(asked[0]?.endpoint ?? "");
-  return { cluster, ...(selector ?? {}), ...(parsed ? { address: parsed.address, port: parsed.port } : {}) };
+  const { address: selected, ...others } = selector ?? {};
+  const address = selected === undefined ? parseAddressKey(asked[0]?.endpoint ?? "") : readSelected(selected);
+  return { cluster, ...others, ...(address ?? {}) };
+}
+
+/** An address with a port or, for all that a machine has, without. */
+function readSelected(text: string): Pick<EndpointFilter, "address" | "port"> | undefined {
+  const address = canonicalAddress(text);
+  return address === undefined ? parseAddressKey(text) : { address };
 }
 
 function clusterOf(name: string): string {

@@ -184,6 +184,7 @@ function endpointCommand(terminal: Terminal): Command {
     .option("--weight <number>", "its share relative to the others of its locality, 1–1000")
     .option("--priority <number>", "0 is served first, up to 127")
     .option("--ttl <time>", "drain and remove it when nobody renews it for so long, as 30s")
+    .option("--label <key=value...>", "its labels from now on, for drains to select it by")
     .option("--renew", "with --ttl: register it as the flags say, or renew it", false)
     .action(
       guarded(terminal, async (name: string, flags: WriteFlags & EndpointFlags) => {

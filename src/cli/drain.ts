@@ -17,6 +17,16 @@ export interface DrainTarget {
   /** undefined: the address in all clusters that have it. */
   readonly cluster: string | undefined;
   readonly endpoints: readonly string[];
+  /** Instead of endpoints: what they have in common. */
+  readonly selector?: DrainSelector | undefined;
+}
+
+/** All that is given must hold. */
+export interface DrainSelector {
+  readonly zone?: string;
+  readonly region?: string;
+  readonly address?: string;
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** How. */
@@ -36,9 +46,30 @@ export function toDrainTimeoutMs(given: string): number {
   throw new CommandError(exitCodes.usage, `A time is written 60s, 5m or 500ms, at most 60m; got ${JSON.stringify(given)}.`);
 }
 
+/** `version=v1`; the value may be empty. @throws CommandError (usage) for a word that is none, or a key that is given twice */
+export function readLabels(words: readonly string[]): Readonly<Record<string, string>> {
+  const labels: Record<string, string> = {};
+  for (const word of words) {
+    const at = word.indexOf("=");
+    if (at < 1)
+      throw new CommandError(exitCodes.usage, `A label is written <key>=<value>, as in version=v1; got ${JSON.stringify(word)}.`);
+    const key = word.slice(0, at);
+    if (Object.hasOwn(labels, key)) throw new CommandError(exitCodes.usage, `The label ${key} is given twice.`);
+    labels[key] = word.slice(at + 1);
+  }
+  return labels;
+}
+
 /** The words after `drain`. @throws CommandError (usage) */
-export function toDrainTarget(words: readonly string[], all: boolean): DrainTarget {
+export function toDrainTarget(words: readonly string[], all: boolean, selector?: DrainSelector): DrainTarget {
   const [first, ...others] = words;
+  if (selector) {
+    if (others.length > 0 || (first === undefined) !== all) {
+      const say = "With --zone, --region, --address or --label, give one cluster, or --all for all of them, and no endpoints.";
+      throw new CommandError(exitCodes.usage, say);
+    }
+    return { cluster: first, endpoints: [], selector };
+  }
   if (all) {
     if (first === undefined || others.length > 0)
       throw new CommandError(exitCodes.usage, "With --all, give one address: chancery drain --all 10.0.0.7:8080.");
@@ -88,14 +119,19 @@ function tellEnd(print: (line: string) => void, drain: JsonObject): void {
 /** Begins it, and with `wait` follows it. @throws CommandError when it is refused, not safe, or goes on */
 export async function drain(
   access: ApiAccess,
-  { cluster, endpoints }: DrainTarget,
+  { cluster, endpoints, selector }: DrainTarget,
   { timeoutMs, afterwards, override, wait }: DrainChoices,
   print: (line: string) => void,
   interrupted: AbortSignal,
 ): Promise<void> {
-  const which = cluster === undefined ? { address: endpoints[0] } : { cluster, endpoints };
+  const which = selector ? { selector } : cluster === undefined ? { address: endpoints[0] } : { endpoints };
   const query = override.length > 0 ? { override: override.join(",") } : {};
-  const body = { ...which, afterwards, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+  const body = {
+    ...(cluster === undefined ? {} : { cluster }),
+    ...which,
+    afterwards,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  };
   const answer = await callOnce(access, { method: "POST", path: "/v1/drains", query, body });
   const begun = isObject(answer.body["object"]) ? answer.body["object"] : {};
   const id = text(begun["id"]);

@@ -1,5 +1,8 @@
 // One address of a cluster. Endpoints are rows of their own: they are the hot path. Pure.
 
+/** key → value. */
+export type Labels = Readonly<Record<string, string>>;
+
 export interface Endpoint {
   readonly cluster: string;
   /** IPv4, or IPv6 in its canonical form without brackets. Never a host name. */
@@ -16,6 +19,8 @@ export interface Endpoint {
   readonly enabled: boolean;
   /** How long it stays without being renewed, 1,000–86,400,000 ms; left out: for ever. Nothing that Envoys get. */
   readonly ttlMs?: number;
+  /** What its owners call it, for those who select endpoints (drains); left out: none. Nothing that Envoys get. */
+  readonly labels?: Labels;
   /** The drain that has it: nothing new comes (DRAINING in EDS); `closing`: its deadline is over. Never set by bodies. */
   readonly drain?: { readonly id: string; readonly phase: "draining" | "closing" };
 }

@@ -1,6 +1,7 @@
 // Drains within a write: looked for, begun, held, claimed and ended, in the transaction that also changes their endpoints, so that
 // neither is ever true without the other. In: a transaction. Out: rows of `drains` and `drain_nodes`. Called through WriteTx.drains.
 import { type Afterwards, type DrainedEndpoint, type DrainState, goneAfterMs } from "../model/drain.js";
+import type { Labels } from "../model/endpoint.js";
 import type { Author, Revision } from "../model/revision.js";
 import { type DrainColumns, type DrainRecord, drainQuery, fromDrainColumns } from "./drain-row.js";
 import { space } from "./objects.js";
@@ -36,6 +37,8 @@ export interface EndpointFilter {
   readonly port?: number | undefined;
   readonly zone?: string | undefined;
   readonly region?: string | undefined;
+  /** All of them. */
+  readonly labels?: Labels | undefined;
 }
 
 /** How an endpoint went. */
@@ -115,13 +118,14 @@ function createLooks(
   one: (condition: string, values: readonly unknown[]) => Promise<DrainRecord | undefined>,
 ): Looks {
   return {
-    async endpointsWith({ cluster, address, port, zone, region }, limit) {
+    async endpointsWith({ cluster, address, port, zone, region, labels }, limit) {
       const rows = await transaction.query<{ name: string }>(
         `select name from endpoints where space = $1 and ($2::text is null or cluster = $2)
             and ($3::text is null or spec->>'address' = $3) and ($4::int is null or (spec->>'port')::int = $4)
             and ($5::text is null or spec->>'zone' = $5) and ($6::text is null or spec->>'region' = $6)
-          order by name limit $7`,
-        [space, cluster, address, port, zone, region, limit],
+            and ($7::jsonb is null or spec->'labels' @> $7::jsonb)
+          order by name limit $8`,
+        [space, cluster, address, port, zone, region, labels && JSON.stringify(labels), limit],
       );
       return rows.map(({ name }) => name);
     },

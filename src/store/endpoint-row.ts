@@ -32,6 +32,7 @@ export function fromEndpointRow({ spec }: Pick<EndpointRow, "spec">): Endpoint {
     priority: spec.priority,
     enabled: spec.enabled,
     ...(spec.ttlMs === undefined ? {} : { ttlMs: spec.ttlMs }),
+    ...(spec.labels ? { labels: spec.labels } : {}),
     ...(spec.drain ? { drain: spec.drain } : {}),
   };
 }

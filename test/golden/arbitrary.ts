@@ -118,6 +118,7 @@ const endpointsOf = (cluster: string): fc.Arbitrary<Endpoint[]> =>
         zone: fc.constantFrom("", "1"),
         priority: fc.constantFrom(0, 1, 5, 127),
         enabled: fc.boolean(),
+        labels: fc.constantFrom({ version: "v1" }, { "team/x": "" }),
         drain: fc.constantFrom({ id: "d", phase: "draining" as const }, { id: "d", phase: "closing" as const }),
       },
       { requiredKeys: ["cluster", "address", "port", "weight", "region", "zone", "priority", "enabled"] },
