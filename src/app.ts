@@ -10,6 +10,7 @@ import type { Config } from "./config.js";
 import { createDrainWatch, type WatchOfDrains } from "./drain/create-watch.js";
 import { DrainJobs } from "./drain/drain-jobs.js";
 import { LeaseJobs } from "./drain/lease-jobs.js";
+import { RebalanceJobs } from "./drain/rebalance-jobs.js";
 import type { DrainWatch } from "./drain/watch.js";
 import { inverseOf } from "./model/revision.js";
 import { objectsOfResource } from "./plan/object-resources.js";
@@ -53,6 +54,7 @@ interface Rooms {
   readonly rollouts: RolloutDriver;
   readonly drainJobs: DrainJobs;
   readonly leaseJobs: LeaseJobs;
+  readonly rebalanceJobs: RebalanceJobs;
   readonly watch: DrainWatch;
 }
 
@@ -204,6 +206,7 @@ class ControlPlane implements App {
     this.rooms.watch.start();
     this.rooms.drainJobs.start();
     this.rooms.leaseJobs.start();
+    this.rooms.rebalanceJobs.start();
     const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
     this.rooms.rollouts.start();
     this.#serving = !this.#abort.signal.aborted;
@@ -235,6 +238,7 @@ class ControlPlane implements App {
     validator.close();
     await xds.close(shutdownGraceMs);
     await api.close();
+    await this.rooms.rebalanceJobs.stop();
     await drainJobs.stop();
     await this.rooms.watch.close();
     await fleet.close();
@@ -307,7 +311,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     state: () => follower.snapshots.state,
     splitClusterName,
     drainOf: (endpoint) => endpoint.drain?.id,
-    setPace: (pace) => xds.setReportPace(pace),
+    setPace: (pace) => xds.setReportPace("drains", pace),
     clock: systemClock,
     log: log.child({ room: "drain" }),
   });
@@ -327,6 +331,17 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     drainJobs.wake();
     watch.hint();
   };
+  const rebalanceJobs = new RebalanceJobs({
+    replica: config.process.replicaId,
+    store,
+    loads,
+    resourceOf: (route) => splitClusterName({ protocol: "tcp", name: route }),
+    setPace: (pace) => xds.setReportPace("rebalances", pace),
+    onDrain,
+    clock: systemClock,
+    log: log.child({ room: "drain" }),
+    metrics,
+  });
   const leaseJobs = createLeaseJobs(store, onDrain, log, metrics);
   const api = await createApi({
     store,
@@ -334,6 +349,10 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     planner: new Planner({ snapshots: follower.snapshots, fleet, validator }),
     validator,
     onDrain,
+    onRebalance: () => {
+      onDrain();
+      rebalanceJobs.wake();
+    },
     ready,
     metrics,
     log,
@@ -344,7 +363,21 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     return load && { requests: load.answers, errors: load.errors };
   };
   const rollouts = createRollouts(config, store, follower, fleet, trafficOf, log, metrics);
-  const rooms = { store, follower, keeper, fleet, xds, api, validator, webhook, drainJobs, leaseJobs, watch, rollouts };
+  const rooms = {
+    store,
+    follower,
+    keeper,
+    fleet,
+    xds,
+    api,
+    validator,
+    webhook,
+    drainJobs,
+    leaseJobs,
+    rebalanceJobs,
+    watch,
+    rollouts,
+  };
   const app = new ControlPlane(config, log, rooms, watchProcess(metrics));
   return app;
 }

@@ -90,6 +90,8 @@ export interface ApiOptions {
   readonly validator?: Validator | undefined;
   /** Told that a drain has begun, so that nobody waits for the next look. */
   readonly onDrain?: (() => void) | undefined;
+  /** The same of a rebalance, or its end. */
+  readonly onRebalance?: (() => void) | undefined;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly limits?: Partial<ApiLimits>;

@@ -6,7 +6,7 @@ import { canonicalAddress, parseAddressKey } from "../model/address.js";
 import type { Cluster } from "../model/cluster.js";
 import { type DrainedEndpoint, maxDrainTimeoutMs, maxOpenDrains, standardDrainTimeoutMs } from "../model/drain.js";
 import { type DrainGuarantee, guaranteeOf } from "../model/drain-guarantee.js";
-import { addressKey, type Endpoint, takesNew } from "../model/endpoint.js";
+import { addressKey, drainIn, type Endpoint, takesNew } from "../model/endpoint.js";
 import { problem } from "../model/problem-codes.js";
 import type { Author } from "../model/revision.js";
 import type { DrainRecord, EndpointFilter, Removal, Stored, WriteTx } from "../store/store.js";
@@ -36,7 +36,7 @@ export async function startDrain(tx: WriteTx, { id, body, by, mayTakeLast }: Dra
   const { found, clusters } = await hold(tx, body, asked);
   const gone = await goneBefore(tx, asked, found);
   const timeoutMs = body.timeoutMs ?? longestTimeout(clusters);
-  const free = [...found].filter(([, { object }]) => object.drain === undefined);
+  const free = [...found].filter(([, { object }]) => drainIn(object) === undefined);
   const same = sameDrain(found, gone);
   if (same !== undefined) return shown(tx, same, revisionOf(found));
   const endpoints = [...(await drainedEndpoints(tx, found, clusters, timeoutMs)), ...gone];
@@ -166,7 +166,7 @@ function isLongAgo({ agoMs, drain }: Removal): boolean {
 
 /** The one drain that has all that was asked for already, or had it. */
 function sameDrain(found: ReadonlyMap<string, Stored<Endpoint>>, gone: readonly DrainedEndpoint[]): string | undefined {
-  const drains = new Set([...[...found.values()].map(({ object }) => object.drain?.id), ...gone.map(({ joins }) => joins)]);
+  const drains = new Set([...[...found.values()].map(({ object }) => drainIn(object)?.id), ...gone.map(({ joins }) => joins)]);
   const [only] = drains;
   return drains.size === 1 ? only : undefined;
 }
@@ -186,7 +186,7 @@ async function drainedEndpoints(
     const guarantee = guarantees.get(object.cluster);
     const connectTimeoutMs = clusters.get(object.cluster)?.connectTimeoutMs;
     if (guarantee === undefined || connectTimeoutMs === undefined) return []; // Its cluster is locked: it is there.
-    return { cluster: object.cluster, endpoint: addressKey(object), connectTimeoutMs, guarantee, joins: object.drain?.id };
+    return { cluster: object.cluster, endpoint: addressKey(object), connectTimeoutMs, guarantee, joins: drainIn(object)?.id };
   });
 }
 
@@ -201,7 +201,7 @@ async function refuseLast(tx: WriteTx, drained: readonly Endpoint[]): Promise<vo
   const faults = [];
   for (const cluster of [...new Set(drained.map((endpoint) => endpoint.cluster))].sort()) {
     const all = (await tx.endpointsOf(cluster)).map(({ object }) => object);
-    const before = all.filter(takesNew).length;
+    const before = all.filter((endpoint) => takesNew(endpoint)).length;
     const gone = drained.filter((endpoint) => endpoint.cluster === cluster && takesNew(endpoint)).length;
     if (before > 0 && before === gone)
       faults.push({ guard: "last-endpoint", kind: "endpoint", cluster, before, gone, after: before - gone });

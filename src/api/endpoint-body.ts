@@ -45,7 +45,11 @@ const fields = {
   ),
   drain: Type.Optional(
     Type.Object(
-      { id: Type.String({ maxLength: 64 }), phase: Type.String({ maxLength: 16 }) },
+      {
+        id: Type.String({ maxLength: 64 }),
+        phase: Type.String({ maxLength: 16 }),
+        route: Type.Optional(Type.String({ maxLength: 64, description: "In this route alone, as a step of a rebalance." })),
+      },
       {
         additionalProperties: false,
         readOnly: true,

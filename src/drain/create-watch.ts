@@ -27,12 +27,10 @@ export interface WatchOfDrains {
 
 export function createDrainWatch({ state, splitClusterName, drainOf, ...options }: CreateWatchOptions): WatchOfDrains {
   const routes = (names: Iterable<string>): Route[] => [...names].flatMap((name) => state()?.routes.get(name) ?? []);
-  const resourcesOf = (cluster: string): readonly string[] => [
-    cluster,
-    ...routes(state()?.routesOfCluster(cluster) ?? []).flatMap((route) =>
-      route.protocol === "http" ? [] : splitClusterName(route),
-    ),
-  ];
+  const ownClusters = (names: Iterable<string>): readonly string[] =>
+    routes(names).flatMap((route) => (route.protocol === "http" ? [] : splitClusterName(route)));
+  const resourcesOf = (cluster: string, route?: string): readonly string[] =>
+    route === undefined ? [cluster, ...ownClusters(state()?.routesOfCluster(cluster) ?? [])] : ownClusters([route]);
   const replacements = new Replacements({
     now: () => options.clock.now(),
     routesOfListener: (listener) => routes(state()?.routesOfListener(listener) ?? []),

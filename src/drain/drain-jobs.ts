@@ -70,7 +70,9 @@ export class DrainJobs {
       const taken = await takeStep(store, drain.id, due);
       if (!taken) return;
       const { step } = taken;
-      if (step.kind === "close") log.info({ drain: drain.id, ...step }, "a drain's deadline has passed: closing what is left");
+      if (taken.drain.afterwards === "restore") log.debug({ drain: drain.id, ...step }, "a step of a rebalance");
+      else if (step.kind === "close")
+        log.info({ drain: drain.id, ...step }, "a drain's deadline has passed: closing what is left");
       else {
         const { safeToStop, leftOpen, outcome } = step;
         log.info({ drain: drain.id, safeToStop, leftOpen, outcome, by: drain.by.author }, "a drain has ended");

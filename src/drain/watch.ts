@@ -15,8 +15,8 @@ export interface DrainWatchOptions {
   readonly store: DrainRowStore;
   readonly loads: Loads;
   readonly nodes: () => Iterable<Pick<FleetNode, "id" | "gateway" | "hasEndpointsOf">>;
-  /** Cluster resources that have a cluster's endpoints: itself, and those of TCP routes that name it. */
-  readonly resourcesOf: (cluster: string) => readonly string[];
+  /** Cluster resources that have a cluster's endpoints: itself, and those of TCP routes that name it; with `route`, that one's alone. */
+  readonly resourcesOf: (cluster: string, route?: string) => readonly string[];
   /** Since when an endpoint of a cluster can't have been replaced in an Envoy, ms; undefined: not known. */
   readonly steadySince?: (cluster: string, endpoint: string) => number | undefined;
   /** How often Envoys report their load. */
@@ -157,7 +157,7 @@ export class DrainWatch {
     for (const drain of drains) {
       const known = this.#drains.get(drain.id);
       // Routes may change while it lasts; a revision that was not committed yet when it was first read comes later.
-      const resources = [...new Set(drain.endpoints.flatMap(({ cluster }) => this.options.resourcesOf(cluster)))];
+      const resources = [...new Set(drain.endpoints.flatMap(({ cluster, route }) => this.options.resourcesOf(cluster, route)))];
       this.#drains.set(drain.id, {
         drain,
         gateways: new Set(drain.gateways),
@@ -245,9 +245,9 @@ export class DrainWatch {
 
   #endpointsOf({ endpoints }: WatchedDrain): readonly DrainedEndpoint[] {
     const { resourcesOf, steadySince } = this.options;
-    return endpoints.map(({ cluster, endpoint, connectTimeoutMs }) => ({
+    return endpoints.map(({ cluster, endpoint, connectTimeoutMs, route }) => ({
       key: endpoint,
-      resources: resourcesOf(cluster),
+      resources: resourcesOf(cluster, route),
       connectTimeoutMs,
       steadySince: steadySince?.(cluster, endpoint),
     }));

@@ -21,13 +21,21 @@ export interface Endpoint {
   readonly ttlMs?: number;
   /** What its owners call it, for those who select endpoints (drains); left out: none. Nothing that Envoys get. */
   readonly labels?: Labels;
-  /** The drain that has it: nothing new comes (DRAINING in EDS); `closing`: its deadline is over. Never set by bodies. */
-  readonly drain?: { readonly id: string; readonly phase: "draining" | "closing" };
+  /**
+   * The drain that has it: nothing new comes (DRAINING in EDS); `closing`: its deadline is over. Never set by bodies.
+   * `route`: it has it in that route alone, as a step of a rebalance, and gives way to every other write.
+   */
+  readonly drain?: { readonly id: string; readonly phase: "draining" | "closing"; readonly route?: string };
 }
 
-/** Whether new requests and connections may go to it, as far as the configuration says. */
-export function takesNew(endpoint: Endpoint): boolean {
-  return endpoint.enabled && endpoint.drain === undefined;
+/** The drain that has it for all who use it; with `route`: or for that route. */
+export function drainIn({ drain }: Pick<Endpoint, "drain">, route?: string): Endpoint["drain"] {
+  return drain?.route === undefined || drain.route === route ? drain : undefined;
+}
+
+/** Whether new requests and connections may go to it, as far as the configuration says; with `route`: by that route. */
+export function takesNew(endpoint: Endpoint, route?: string): boolean {
+  return endpoint.enabled && drainIn(endpoint, route) === undefined;
 }
 
 /** The endpoint's key within its cluster: `10.0.0.7:8080` or `[fd00::7]:8080`. */

@@ -70,9 +70,14 @@ export interface DrainTx {
   end(id: string, end: DrainEnd): Promise<void>;
 }
 
-/** Ended drains are kept for so long, and each end takes a few that are older. */
+/** What has ended is kept for so long, and each end takes a few that are older. */
 const retention = "30 days";
 const cleanUpStep = 20;
+/** The statement that takes them. */
+export function endedRowsGone(table: "drains" | "rebalances"): string {
+  return `delete from ${table} where id in (select id from ${table} where ended_at < clock_timestamp() - interval '${retention}'
+                                             order by ended_at limit ${cleanUpStep} for update skip locked)`;
+}
 
 /** `revisionId`: of the revision that the transaction is going to make. */
 export function createDrainTx(transaction: Transaction, revisionId: string): DrainTx {
@@ -103,10 +108,7 @@ export function createDrainTx(transaction: Transaction, revisionId: string): Dra
           where id = $1 and ended_at is null`,
         [id, state, safeToStop, leftOpen, outcome],
       );
-      await transaction.query(
-        `delete from drains where id in (select id from drains where ended_at < clock_timestamp() - interval '${retention}'
-                                          order by ended_at limit ${cleanUpStep} for update skip locked)`,
-      );
+      await transaction.query(endedRowsGone("drains"));
     },
   };
 }

@@ -33,6 +33,10 @@ export function fromEndpointRow({ spec }: Pick<EndpointRow, "spec">): Endpoint {
     enabled: spec.enabled,
     ...(spec.ttlMs === undefined ? {} : { ttlMs: spec.ttlMs }),
     ...(spec.labels ? { labels: spec.labels } : {}),
-    ...(spec.drain ? { drain: spec.drain } : {}),
+    ...(spec.drain ? { drain: fromMark(spec.drain) } : {}),
   };
+}
+
+function fromMark({ id, phase, route }: JsonForm<NonNullable<Endpoint["drain"]>>): NonNullable<Endpoint["drain"]> {
+  return { id, phase, ...(route === undefined ? {} : { route }) };
 }
