@@ -1,10 +1,12 @@
 // The beginning of a rebalance, in the transaction that shifts the weights: whether the route's connections can be closed at all, and what
 // it supersedes. In: the body of PUT /v1/routes/{name}/weights. Out: rows. Called by routes.ts.
-// The rebalance that is under way is held first, and clusters before the route: everybody's order.
+// The rebalance that is under way is held first, then its drain, then clusters, then the route: everybody's order.
 import { cancelRebalance } from "../drain/take-rebalance-step.js";
 import { AppError, type Problem } from "../errors.js";
 import type { Cluster } from "../model/cluster.js";
 import { guaranteeOf } from "../model/drain-guarantee.js";
+import { takesNew } from "../model/endpoint.js";
+import type { Lint } from "../model/lint.js";
 import { problem } from "../model/problem-codes.js";
 import {
   type LosingBackend,
@@ -43,6 +45,7 @@ export interface RebalanceGround {
 /** To be called before the route is locked. `clusters`: those that the body names. */
 export async function holdGround(tx: WriteTx, route: string, clusters: readonly string[]): Promise<RebalanceGround> {
   const open = await tx.rebalances.holdOf(route);
+  if (open?.drain && !open.drain.ended) await tx.drains.hold(open.drain.id);
   const held = await tx.getAll("cluster", [...clusters].sort());
   return { open, clusters: new Map([...held].map(([name, { object }]) => [name, object])) };
 }
@@ -115,6 +118,21 @@ export async function startRebalance(
   const begun = await tx.rebalances.read(id);
   if (!begun) throw new AppError("not_found", { kind: "rebalance", name: id });
   return { begun: toRebalanceBody(begun), planned: toPlannedBody(begun) };
+}
+
+/** What can't be shared exactly, as the configuration is now. */
+export async function rebalanceLint(
+  tx: WriteTx,
+  { losing, route, weights }: Pick<PlannedRebalance, "losing" | "route" | "weights">,
+): Promise<readonly Lint[]> {
+  const lint: Lint[] = [];
+  for (const { cluster } of losing) {
+    const endpoints = (await tx.endpointsOf(cluster)).filter(({ object }) => takesNew(object, route));
+    if (endpoints.length !== 1 || (weights[cluster] ?? 0) === 0) continue;
+    const detail = `cluster ${cluster} has one endpoint: while it is closed all of its connections go elsewhere, so that is done only if the split comes nearer to the weights by it`;
+    lint.push({ code: "one_endpoint", pointer: "/rebalance", detail });
+  }
+  return lint;
 }
 
 function merged(losing: readonly LosingBackend[], before: readonly LosingBackend[]): readonly LosingBackend[] {

@@ -67,7 +67,8 @@ export function rebalanceCalls(api: Api, context: ApiContext): void {
           if (!(await cancelRebalance(tx, held, "cancelled", `cancelled by ${author}`)) && held.state !== "cancelled")
             throw endedAlready(held);
           const shown = toRebalanceBody((await tx.rebalances.read(id)) ?? held);
-          return { object: shown, revision: 0, created: false, tagged: false, lint: [] };
+          const revision = (await tx.share("route", held.route))?.revision ?? 0; // That nothing is newer than, for it has none of its own.
+          return { object: shown, revision, created: false, tagged: false, lint: [] };
         },
         { isOfEndpoints: true },
       );

@@ -18,7 +18,7 @@ import type { Outcome } from "./outcome.js";
 import { checkPreconditions, type Preconditions, readPreconditions } from "./preconditions.js";
 import { refuse } from "./problem-details.js";
 import { rebalanceAnswers, rebalanceField } from "./rebalance-body.js";
-import { holdGround, type RebalanceRequest, rebalanceProblems, startRebalance } from "./rebalance-start.js";
+import { holdGround, type RebalanceRequest, rebalanceLint, rebalanceProblems, startRebalance } from "./rebalance-start.js";
 import { fromRouteBody, type RouteBody, routeBodyProblems, routePut, routeSchema, toRouteBody } from "./route-body.js";
 import { mutationQuery } from "./writes.js";
 
@@ -78,7 +78,7 @@ async function writeWeights(
     revision: stored.revision,
     created: false,
     tagged: true,
-    lint: weightsLint(backends, "/backends"),
+    lint: [...weightsLint(backends, "/backends"), ...(following ? await rebalanceLint(tx, following.rebalance.planned) : [])],
   };
 }
 

@@ -47,7 +47,8 @@ function onSignal(callback: () => void): () => void {
   };
 }
 
-async function interruptible(terminal: DrainTerminal, work: (interrupted: AbortSignal) => Promise<void>): Promise<void> {
+/** Runs what goes on until it is interrupted. */
+export async function interruptible(terminal: DrainTerminal, work: (interrupted: AbortSignal) => Promise<void>): Promise<void> {
   const interrupt = new AbortController();
   const stop = (terminal.onInterrupt ?? onSignal)(() => interrupt.abort());
   try {
@@ -85,7 +86,7 @@ export async function runDrain(terminal: DrainTerminal, words: readonly string[]
 
 const drainExitCodes = `
 Exit codes: 0 safe to stop (or cancelled); 1 refused, or ended without being known to be safe; 2 wrong command line;
-3 the control plane is away; 4 the drain goes on and is not safe to stop yet (without --wait, or interrupted).`;
+3 the control plane is away; 5 the drain goes on and is not safe to stop yet (without --wait, or interrupted).`;
 
 /** `chancery drain`. */
 export function defineDrain(action: (words: string[], flags: DrainFlags) => Promise<void>): Command {

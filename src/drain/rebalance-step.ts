@@ -28,8 +28,9 @@ export function nextRebalanceStep(record: RebalanceRecord): RebalanceStep {
   if (endedAt !== undefined) return { kind: "wait" };
   const other = supersededBy(record);
   if (other !== undefined) return { kind: "end", state: "superseded", outcome: other };
-  if ((drain && !drain.ended) || dueInMs > 0) return { kind: "wait" };
-  if (ageMs - afterMs > maxRebalanceMs) return done(record, "its time was over");
+  if (drain && !drain.ended) return { kind: "wait" };
+  if (ageMs - afterMs > maxRebalanceMs) return done(record, "its time is over");
+  if (dueInMs > 0) return { kind: "wait" };
   const silent = nodes.filter(({ reported }) => !reported);
   if (nodes.length > 0 && silent.length === 0) return { kind: "choose" };
   if (-dueInMs < patienceMs) return { kind: "wait" };
@@ -62,7 +63,7 @@ export type Choice =
       /** From when it is back until the next one may go. */
       readonly pauseMs: number;
     }
-  | Extract<RebalanceStep, { kind: "end" }>;
+  | Exclude<RebalanceStep, { kind: "choose" }>;
 
 /** One that could be closed, and what that would come to. */
 interface Candidate {
@@ -98,11 +99,14 @@ export function chooseEndpoint(
       excessOf(cluster),
     ),
   );
-  const [best] = candidates.filter(({ gain }) => gain > 0).sort(compareCandidates);
+  const useful = candidates.filter(({ gain }) => gain > 0);
+  // The rebalance of another route has it: an endpoint has one mark.
+  const [best] = useful.filter(({ endpoint }) => endpoint.drain === undefined).sort(compareCandidates);
+  if (!best && useful.length > 0) return { kind: "wait" };
   if (!best) return done(record, whyNone(record, over.length === 1 ? over[0]?.cluster : undefined, endpoints), onBackend);
   const cluster = clusters.get(best.endpoint.cluster);
   const byRateMs = (best.connections / record.ratePerSecond) * 1_000;
-  const pauseMs = Math.max(settleMs, byRateMs, cluster ? returnsWithinMs(cluster) : 0);
+  const pauseMs = Math.min(maxRebalanceMs, Math.max(settleMs, byRateMs, cluster ? returnsWithinMs(cluster) : 0));
   return { kind: "close", endpoint: best.endpoint, connections: best.connections, pauseMs };
 }
 

@@ -10,7 +10,7 @@ import { type Choice, chooseEndpoint, connectionsByCluster, countsOf, nextRebala
 import { cancel } from "./take-step.js";
 
 /** What became of a step; undefined: another replica has it, or it is not due after all. */
-export type RebalanceTaken = { readonly record: RebalanceRecord; readonly step: Choice } | undefined;
+export type RebalanceTaken = { readonly record: RebalanceRecord; readonly step: Exclude<Choice, { kind: "wait" }> } | undefined;
 
 /** @throws database_unavailable, write_contention: the next look tries again */
 export async function takeRebalanceStep(store: Pick<Store, "rebalances">, id: string): Promise<RebalanceTaken> {
@@ -21,6 +21,7 @@ export async function takeRebalanceStep(store: Pick<Store, "rebalances">, id: st
     const due = nextRebalanceStep(record);
     if (due.kind === "wait") return undefined;
     const step = due.kind === "end" ? due : await choose(tx, record);
+    if (step.kind === "wait") return undefined;
     if (step.kind === "close") await begin(tx, record, step);
     else await end(tx, record, step);
     return { record, step };

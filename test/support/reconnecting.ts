@@ -40,10 +40,13 @@ export async function startReconnecting(port: number, count: number): Promise<Re
       if (backend !== undefined && !isOver) closes.push({ backend, at: performance.now() });
       backends.delete(client);
       const [least, most] = backOffMs;
-      const timer = setTimeout(() => {
-        timers.delete(timer);
-        open(client);
-      }, least + Math.random() * (most - least));
+      const timer = setTimeout(
+        () => {
+          timers.delete(timer);
+          open(client);
+        },
+        least + Math.random() * (most - least),
+      );
       timers.add(timer);
     });
   };
