@@ -52,7 +52,7 @@ create table rebalance_loads (
   replica    text collate "C" not null,
   -- {address:port: connections}; an endpoint without any is absent.
   counts     jsonb not null,
-  -- Of the newest report, or a little later.
-  load_at    timestamptz not null default clock_timestamp(),
+  -- When the newest report came.
+  load_at    timestamptz not null,
   primary key (rebalance, node, replica)
 ) with (fillfactor = 70);

@@ -33,7 +33,7 @@ export interface RebalanceJobsOptions {
 /** One per replica. */
 export class RebalanceJobs {
   readonly #loop: LookLoop;
-  /** `<rebalance> <node>` → when the report came that was written last: an old report must not look fresh. */
+  /** `<rebalance> <node>` → when the report came that was written last. */
   #written = new Map<string, number>();
 
   constructor(private readonly options: RebalanceJobsOptions) {
@@ -65,7 +65,7 @@ export class RebalanceJobs {
     return busyPollMs;
   }
 
-  /** Each report once. */
+  /** Each report once, with its age. */
   async #saveLoads(open: readonly OpenRebalance[]): Promise<void> {
     const { clock, loads, replica, resourceOf, store } = this.options;
     const rows: RebalanceLoad[] = [];
@@ -78,7 +78,13 @@ export class RebalanceJobs {
         if (!gateways.includes(load.gateway)) continue;
         const key = `${id} ${node}`;
         seen.set(key, receivedAt);
-        if (this.#written.get(key) !== receivedAt) rows.push({ rebalance: id, node, counts: countsIn(load, resourceOf(route)) });
+        if (this.#written.get(key) !== receivedAt)
+          rows.push({
+            rebalance: id,
+            node,
+            counts: countsIn(load, resourceOf(route)),
+            agoMs: Math.max(0, clock.now() - receivedAt),
+          });
       }
     }
     await store.rebalances.saveLoads(replica, rows);

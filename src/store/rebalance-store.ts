@@ -22,6 +22,8 @@ export interface RebalanceLoad {
   readonly node: string;
   /** address key → connections. */
   readonly counts: Readonly<Record<string, number>>;
+  /** How long ago it came, ms: while nothing is waited for, reports come seldom, and an old one must not look fresh. */
+  readonly agoMs: number;
 }
 
 /** Which rebalances, newest first. */
@@ -48,12 +50,12 @@ export interface RebalanceStore {
 }
 
 const saveLoadsQuery = `
-  insert into rebalance_loads (rebalance, node, replica, counts)
-  select row.rebalance, row.node, $1, row.counts
-    from jsonb_to_recordset($2::jsonb) as row (rebalance text, node text, counts jsonb)
+  insert into rebalance_loads (rebalance, node, replica, counts, load_at)
+  select row.rebalance, row.node, $1, row.counts, clock_timestamp() - row."agoMs" * interval '1 millisecond'
+    from jsonb_to_recordset($2::jsonb) as row (rebalance text, node text, counts jsonb, "agoMs" float8)
    where exists (select from rebalances where rebalances.id = row.rebalance and rebalances.ended_at is null)
    order by row.rebalance, row.node
-  on conflict (rebalance, node, replica) do update set counts = excluded.counts, load_at = clock_timestamp()`;
+  on conflict (rebalance, node, replica) do update set counts = excluded.counts, load_at = excluded.load_at`;
 
 async function select(pool: pg.Pool, condition: string, values: readonly unknown[]): Promise<readonly RebalanceRecord[]> {
   return (await read<RebalanceColumns>(pool, rebalanceQuery(condition), values)).map(fromRebalanceColumns);

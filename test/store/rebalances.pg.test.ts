@@ -120,7 +120,7 @@ async function begin(afterMs = 0, ratePerSecond = 100_000): Promise<World> {
 }
 
 async function report({ id }: World, counts: Readonly<Record<string, number>>): Promise<void> {
-  await store.rebalances.saveLoads("r1", [{ rebalance: id, node: "edge-1", counts }]);
+  await store.rebalances.saveLoads("r1", [{ rebalance: id, node: "edge-1", counts, agoMs: 0 }]);
 }
 const get = async ({ id }: World): Promise<RebalanceRecord> => {
   const found = await store.rebalances.get(id);
@@ -211,7 +211,9 @@ describe("its steps", () => {
     await staysTrue("waits", async () => (await get(world)).steps.length === 0, 1_000);
     await report(world, { [world.key("a", 1)]: 20, [world.key("a", 2)]: 20 });
     await staysTrue("waits for edge-2", async () => (await get(world)).steps.length === 0, 800);
-    await store.rebalances.saveLoads("r2", [{ rebalance: world.id, node: "edge-2", counts: {} }]);
+    await store.rebalances.saveLoads("r2", [{ rebalance: world.id, node: "edge-2", counts: {}, agoMs: 4_000 }]);
+    await staysTrue("an old report says nothing", async () => (await get(world)).steps.length === 0, 800);
+    await store.rebalances.saveLoads("r2", [{ rebalance: world.id, node: "edge-2", counts: {}, agoMs: 0 }]);
     await begun(world, 1);
   });
 });
