@@ -1,5 +1,6 @@
 // PUT /v1/routes/{name}/weights with `rebalance`, and the calls under /v1/rebalances: what they take, answer and refuse, without Envoys.
-// Mutants tried and caught: MUTANTS
+// Mutants tried and caught: the same once more begun anew; what a superseded one may still close forgotten; a superseded one not ended; a
+// staged shift let pass; weights of 0 let pass; nothing refused.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { quickCheck } from "../support/bodies.js";
 import { type ApiUnderTest, edgeNode, faults, startApi } from "./api-under-test.js";

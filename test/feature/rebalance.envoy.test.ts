@@ -1,5 +1,6 @@
 // Long connections follow the weights of their route, at a pace, on a real Envoy: 60 clients that reconnect, over two clusters of three
-// endpoints each. Mutants tried and caught: MUTANTS
+// endpoints each. Mutants tried and caught: a mark that holds in every route that uses the endpoint; no pause by the rate; the last report, of
+// whatever age, taken for a new one; a step while the one before it is under way; no metadata, so that nothing is closed.
 import { beforeAll, expect, test } from "vitest";
 import { clusterBody, listenerBody, quickCheck, streamRouteBody } from "../support/bodies.js";
 import { type LongConnections, openTcp } from "../support/long-connections.js";
@@ -15,6 +16,8 @@ beforeAll(async () => {
 });
 
 const clients = 60;
+/** So slow that it is more than what an endpoint needs to be closed and to be back. */
+const ratePerSecond = 2;
 const closable = { protocol: "tcp", drain: { atDeadline: "close" }, healthChecks: [quickCheck("tcp")] } as const;
 
 interface Rebalance {
@@ -70,7 +73,7 @@ async function outOfService({ backends, name }: Fleet): Promise<readonly string[
 test("after a shift connections follow, an endpoint at a time and no faster than asked, and nobody else's are touched", async () => {
   const fleet = await start("mq");
   const { held, others } = fleet;
-  const { rebalance } = await shift("mq", [50, 50], { afterMs: 500, ratePerSecond: 5 });
+  const { rebalance } = await shift("mq", [50, 50], { afterMs: 500, ratePerSecond });
   const startedAt = performance.now();
   let most = 0;
   const ended = await waitFor(
@@ -97,7 +100,7 @@ test("after a shift connections follow, an endpoint at a time and no faster than
     const together = held.closes().slice(closed, closed + connections);
     expect(new Set(together.map(({ backend }) => backend)).size).toBe(1);
     const next = held.closes()[closed + connections];
-    if (next) expect(next.at - (together.at(-1)?.at ?? 0)).toBeGreaterThan((connections / 5) * 1_000);
+    if (next) expect(next.at - (together.at(-1)?.at ?? 0)).toBeGreaterThan((connections / ratePerSecond) * 1_000);
     closed += connections;
   }
   expect(held.closes()[0]?.at).toBeGreaterThan(startedAt);

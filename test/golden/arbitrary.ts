@@ -119,7 +119,11 @@ const endpointsOf = (cluster: string): fc.Arbitrary<Endpoint[]> =>
         priority: fc.constantFrom(0, 1, 5, 127),
         enabled: fc.boolean(),
         labels: fc.constantFrom({ version: "v1" }, { "team/x": "" }),
-        drain: fc.constantFrom({ id: "d", phase: "draining" as const }, { id: "d", phase: "closing" as const }),
+        drain: fc.constantFrom<NonNullable<Endpoint["drain"]>>(
+          { id: "d", phase: "draining" },
+          { id: "d", phase: "closing" },
+          { id: "d", phase: "closing", route: "t0" },
+        ),
       },
       { requiredKeys: ["cluster", "address", "port", "weight", "region", "zone", "priority", "enabled"] },
     ),
