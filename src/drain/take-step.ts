@@ -58,7 +58,7 @@ async function end(
   const { own, lost } = await holdEndpoints(tx, drain);
   if (drain.afterwards === "remove") await tx.deleteAll("endpoint", own);
   else await tx.markDrained(own, undefined, drain.afterwards === "disable" ? false : undefined);
-  if (drain.afterwards === "restore") return restored(tx, drain, step);
+  if (drain.afterwards === "restore") return restored(tx, drain, step, lost);
   const told = lost === 0 ? step : { ...step, safeToStop: false, outcome: lostOutcome(lost) };
   const { safeToStop, leftOpen, outcome } = told;
   const state: DrainEnd["state"] = drain.afterwards === "remove" ? "removed" : "disabled";
@@ -71,10 +71,10 @@ async function restored(
   tx: WriteTx,
   { id }: DrainRecord,
   { kind, leftOpen, safeToStop }: Extract<Step, { kind: "end" }>,
+  lost: number,
 ): Promise<Extract<Step, { kind: "end" }>> {
-  const outcome = safeToStop
-    ? "its connections are closed, and it serves again"
-    : `its time was over, and it serves again; ${leftOpen} seen open`;
+  const closed = safeToStop ? "its connections are closed" : `its time is over, with ${leftOpen} seen open`;
+  const outcome = `${closed}, and ${lost > 0 ? "another write has taken it over" : "it serves again"}`;
   await tx.drains.end(id, { state: "restored", safeToStop: false, leftOpen, outcome });
   return { kind, leftOpen, safeToStop: false, outcome };
 }

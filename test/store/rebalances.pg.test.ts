@@ -308,6 +308,7 @@ describe("other writers", () => {
     const drain = (await get(world)).drain?.id ?? "";
     await waitFor("the step is over", async () => (await store.drains.get(drain))?.endedAt !== undefined, { timeoutMs: 10_000 });
     expect((await store.read.get("endpoint", name))?.object.drain).toEqual({ id: "mine", phase: "draining" });
+    expect(await store.drains.get(drain)).toMatchObject({ state: "restored", outcome: expect.stringContaining("another write") });
     await store.write(author, (tx) => tx.delete("endpoint", name), { overrides: ["drain"] });
   });
 
