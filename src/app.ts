@@ -7,9 +7,8 @@ import { startDrain } from "./api/drain-start.js";
 import { type ApiServer, createApi } from "./api/server.js";
 import { restore } from "./api/undo.js";
 import type { Config } from "./config.js";
+import { createJobs, type Jobs } from "./drain/create-jobs.js";
 import { createDrainWatch, type WatchOfDrains } from "./drain/create-watch.js";
-import { DrainJobs } from "./drain/drain-jobs.js";
-import { LeaseJobs } from "./drain/lease-jobs.js";
 import type { DrainWatch } from "./drain/watch.js";
 import { inverseOf } from "./model/revision.js";
 import { objectsOfResource } from "./plan/object-resources.js";
@@ -51,8 +50,7 @@ interface Rooms {
   readonly validator: Validator;
   readonly webhook: RefusalWebhook | undefined;
   readonly rollouts: RolloutDriver;
-  readonly drainJobs: DrainJobs;
-  readonly leaseJobs: LeaseJobs;
+  readonly jobs: Jobs;
   readonly watch: DrainWatch;
 }
 
@@ -167,17 +165,40 @@ function createRollouts(
   });
 }
 
-function createLeaseJobs(store: Store, onDrain: () => void, log: Logger, metrics: Metrics): LeaseJobs {
-  return new LeaseJobs({
+function createDrains(
+  config: Config,
+  store: Store,
+  { snapshots }: Follower,
+  fleet: Fleet,
+  loads: Loads,
+  xds: XdsServer,
+  log: Logger,
+  metrics: Metrics,
+): { readonly drains: WatchOfDrains; readonly jobs: Jobs } {
+  const { replicaId: replica } = config.process;
+  const shared = { replica, loads, clock: systemClock, log: log.child({ room: "drain" }) };
+  const drains = createDrainWatch({
+    ...shared,
+    store: store.drains,
+    nodes: () => fleet.ownNodes(),
+    state: () => snapshots.state,
+    splitClusterName,
+    splitRouteName,
+    setPace: (pace) => xds.setReportPace("drains", pace),
+  });
+  const jobs = createJobs({
+    ...shared,
     store,
+    resourceOf: (route) => splitClusterName({ protocol: "tcp", name: route }),
+    setPace: (pace) => xds.setReportPace("rebalances", pace),
     startDrain: async (tx, { id, cluster, endpoint, by }) => {
       // Whether it is the last one, the guard of leases has looked at already; one that is disabled may be.
       await startDrain(tx, { id, body: { cluster, endpoints: [endpoint] }, by, mayTakeLast: false });
     },
-    onDrain,
-    log: log.child({ room: "drain" }),
+    hintWatch: () => drains.watch.hint(),
     metrics,
   });
+  return { drains, jobs };
 }
 
 class ControlPlane implements App {
@@ -202,8 +223,7 @@ class ControlPlane implements App {
     this.#abort.signal.throwIfAborted();
     const { host, port } = this.config.xds.address;
     this.rooms.watch.start();
-    this.rooms.drainJobs.start();
-    this.rooms.leaseJobs.start();
+    this.rooms.jobs.start();
     const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
     this.rooms.rollouts.start();
     this.#serving = !this.#abort.signal.aborted;
@@ -222,7 +242,7 @@ class ControlPlane implements App {
   }
 
   async #stop(): Promise<void> {
-    const { api, drainJobs, fleet, follower, keeper, rollouts, store, validator, webhook, xds } = this.rooms;
+    const { api, fleet, follower, jobs, keeper, rollouts, store, validator, webhook, xds } = this.rooms;
     const { shutdownDelayMs, shutdownGraceMs } = this.config.process;
     const wasServing = this.#serving;
     this.#serving = false;
@@ -230,12 +250,12 @@ class ControlPlane implements App {
     if (wasServing && shutdownDelayMs > 0) await new Promise((resolve) => setTimeout(resolve, shutdownDelayMs));
     this.#abort.abort(new Error("the control plane is stopping"));
     fleet.endWaits();
-    await this.rooms.leaseJobs.stop(); // Before the API: nobody can renew then.
+    await jobs.stopLeases();
     await rollouts.close();
     validator.close();
     await xds.close(shutdownGraceMs);
     await api.close();
-    await drainJobs.stop();
+    await jobs.stop();
     await this.rooms.watch.close();
     await fleet.close();
     await webhook?.close();
@@ -300,19 +320,8 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
   const explains = (resource: string, at: number): boolean => drains?.explains(resource, at) ?? false;
   const loads = new Loads({ maxNodes: config.xds.maxReportNodes, intervalMs: 1_000, explains });
   const xds = createXds(config, follower, fleet, loads, log, metrics);
-  drains = createDrainWatch({
-    replica: config.process.replicaId,
-    store: store.drains,
-    loads,
-    nodes: () => fleet.ownNodes(),
-    state: () => follower.snapshots.state,
-    splitClusterName,
-    splitRouteName,
-    setPace: (pace) => xds.setReportPace(pace),
-    clock: systemClock,
-    log: log.child({ room: "drain" }),
-  });
-  const { toldHealth, watch } = drains;
+  const { drains: watched, jobs } = createDrains(config, store, follower, fleet, loads, xds, log, metrics);
+  drains = watched;
   const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs } = config.api;
   const validator = createValidator(config, follower, log, metrics);
   const ready = () => ({
@@ -323,19 +332,14 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     ...servingOf(follower),
     stateFile: keeper?.state ?? { state: "off" as const },
   });
-  const drainJobs = new DrainJobs({ store, log: log.child({ room: "drain" }), metrics });
-  const onDrain = (): void => {
-    drainJobs.wake();
-    watch.hint();
-  };
-  const leaseJobs = createLeaseJobs(store, onDrain, log, metrics);
   const api = await createApi({
     store,
     fleet,
     planner: new Planner({ snapshots: follower.snapshots, fleet, validator }),
     validator,
-    onDrain,
-    tellHealth: toldHealth,
+    onDrain: jobs.onDrain,
+    onRebalance: jobs.onRebalance,
+    tellHealth: watched.toldHealth,
     ready,
     metrics,
     log,
@@ -346,7 +350,8 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     return load && { requests: load.answers, errors: load.errors };
   };
   const rollouts = createRollouts(config, store, follower, fleet, trafficOf, log, metrics);
-  const rooms = { store, follower, keeper, fleet, xds, api, validator, webhook, drainJobs, leaseJobs, watch, rollouts };
+  const { watch } = drains;
+  const rooms = { store, follower, keeper, fleet, xds, api, validator, webhook, jobs, watch, rollouts };
   const app = new ControlPlane(config, log, rooms, watchProcess(metrics));
   return app;
 }

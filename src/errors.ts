@@ -44,6 +44,7 @@ export const errorCodes = {
     title: "It is being drained, and stays until that drain has ended; nothing was changed.",
     retryable: false,
   },
+  rebalance_ended: { status: 409, title: "The rebalance has ended: there is nothing left to cancel.", retryable: false },
   drain_ended: { status: 409, title: "The drain has ended: there is nothing left to cancel.", retryable: false },
   beyond_history: { status: 410, title: "The history is not looked through that far.", retryable: false },
   refused_by_validation: {

@@ -134,10 +134,21 @@ const written = {
 };
 const advice = { lint, sync: Type.Optional(syncShown) };
 
+/** What the answer, and the plan, of a call have besides. */
+interface Begins {
+  readonly answer?: Readonly<Record<string, TSchema>>;
+  readonly plan?: Readonly<Record<string, TSchema>>;
+}
+
 /** 201 when created, 202 when the wait was over too early. */
-export function writeAnswers(shown: TSchema, { creates }: { readonly creates: boolean }) {
-  const answer = Type.Object({ ...written, object: shown, ...advice });
-  return { 200: Type.Union([answer, plan]), ...(creates ? { 201: answer } : {}), 202: answer, ...failures };
+export function writeAnswers(shown: TSchema, { creates, begins = {} }: { readonly creates: boolean; readonly begins?: Begins }) {
+  const answer = Type.Object({ ...written, object: shown, ...begins.answer, ...advice });
+  return {
+    200: Type.Union([answer, begins.plan ? Type.Object({ ...plan.properties, ...begins.plan }) : plan]),
+    ...(creates ? { 201: answer } : {}),
+    202: answer,
+    ...failures,
+  };
 }
 
 const changed = Type.Object({

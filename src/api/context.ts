@@ -93,6 +93,8 @@ export interface ApiOptions {
   readonly onDrain?: (() => void) | undefined;
   /** What Envoys tell of the health of a cluster's endpoints, for drains; left out: nothing. */
   readonly tellHealth?: TellHealth | undefined;
+  /** The same of a rebalance, or its end. */
+  readonly onRebalance?: (() => void) | undefined;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly limits?: Partial<ApiLimits>;

@@ -3,8 +3,9 @@
 import { type Static, Type } from "typebox";
 import { isReported, tally, verdictOf } from "../drain/next-step.js";
 import { afterwards, maxDrainTimeoutMs } from "../model/drain.js";
+import type { DrainGuarantee } from "../model/drain-guarantee.js";
 import type { DrainNode, DrainRecord } from "../store/store.js";
-import { list, milliseconds, name, object, text, word } from "./fields.js";
+import { labels, list, maxLabels, milliseconds, name, object, text, word } from "./fields.js";
 
 /** Endpoints that one drain may have. */
 export const maxDrainEndpoints = 1_000;
@@ -28,10 +29,14 @@ export const drainPost = object(
         {
           zone: Type.Optional(text(0, 128, "printable", "Zone.")),
           region: Type.Optional(text(0, 128, "printable", "Region.")),
+          labels: Type.Optional(labels(1, maxLabels, "Labels that an endpoint has, all of them.")),
+          address: Type.Optional(
+            text(1, 64, "printable", "`10.0.0.7` with any port, or `10.0.0.7:8080`; `fd00::7` or `[fd00::7]:8080`."),
+          ),
         },
         {
           minProperties: 1,
-          description: `All endpoints of a zone, a region or both, in \`cluster\` or in all; at most ${maxDrainEndpoints}.`,
+          description: `All endpoints that are like this in every respect, in \`cluster\` or in all; at most ${maxDrainEndpoints}.`,
         },
       ),
     ),
@@ -50,13 +55,13 @@ export const drainPost = object(
   {
     exactlyOneOf: ["endpoints", "address", "selector"],
     description:
-      "Endpoints of one cluster; or an address in every cluster that has it, unless `cluster` says in which; or those of a zone or region.",
+      "Endpoints of one cluster; or an address in every cluster that has it, unless `cluster` says in which; or those that a selector finds.",
   },
 );
 /** A body that the schema has passed. */
 export type DrainPost = Static<typeof drainPost>;
 
-const states = ["requested", "in-flight", "closing", "removed", "disabled", "cancelled"] as const;
+const states = ["requested", "in-flight", "closing", "removed", "disabled", "restored", "cancelled"] as const;
 const verdicts = ["unacked", "silent", "settling", "in-flight", "zero", "gone"] as const;
 const names = (description: string) => Type.Array(Type.String(), { description });
 const counts = {
@@ -73,7 +78,7 @@ export const drainShown = Type.Object({
     type: "string",
     enum: [...states],
     description:
-      "requested: not every Envoy has it yet. in-flight: nothing new is sent, what is there goes on. closing: the deadline has passed. removed, disabled, cancelled: it has ended.",
+      "requested: not every Envoy has it yet. in-flight: nothing new is sent, what is there goes on. closing: the deadline has passed. removed, disabled, restored, cancelled: it has ended (restored: it was a step of a rebalance, and the endpoint serves again).",
   }),
   safeToStop: Type.Boolean({ description: "true: nothing uses the endpoints any more, and nothing will." }),
   endpoints: Type.Array(
@@ -84,10 +89,11 @@ export const drainShown = Type.Object({
         { kind: Type.String(), closesWithinMs: Type.Optional(Type.Integer()), because: Type.String() },
         { description: "What happens at the deadline to what is left." },
       ),
+      route: Type.Optional(Type.String({ description: "Drained in this route alone: a step of a rebalance." })),
       joins: Type.Optional(Type.String({ description: "The drain that has it: this one waits for that one's end." })),
     }),
   ),
-  afterwards: Type.Unsafe<string>({ type: "string", enum: [...afterwards] }),
+  afterwards: Type.Unsafe<string>({ type: "string", enum: [...afterwards, "restore"] }),
   timeoutMs: Type.Integer(),
   revision: Type.Optional(Type.Integer({ description: "The one that made the endpoints draining." })),
   author: Type.String(),
@@ -130,6 +136,11 @@ export const drainShown = Type.Object({
 /** What `toDrainBody` makes. */
 export type DrainBody = Static<typeof drainShown>;
 
+/** Without what is not there. */
+export function toGuaranteeBody({ kind, closesWithinMs, because }: DrainGuarantee) {
+  return { kind, ...(closesWithinMs === undefined ? {} : { closesWithinMs }), because };
+}
+
 /** The record in the words of the API; `withNodes`: with each Envoy by itself. */
 export function toDrainBody(drain: DrainRecord, withNodes: boolean): DrainBody {
   const reported = isReported(drain);
@@ -138,10 +149,11 @@ export function toDrainBody(drain: DrainRecord, withNodes: boolean): DrainBody {
     id: drain.id,
     state: stateOf(drain),
     safeToStop: drain.safeToStop,
-    endpoints: drain.endpoints.map(({ cluster, endpoint, guarantee: { kind, closesWithinMs, because }, joins }) => ({
+    endpoints: drain.endpoints.map(({ cluster, endpoint, guarantee, joins, route }) => ({
       cluster,
       endpoint,
-      guarantee: { kind, ...(closesWithinMs === undefined ? {} : { closesWithinMs }), because },
+      guarantee: toGuaranteeBody(guarantee),
+      ...(route === undefined ? {} : { route }),
       ...(joins === undefined ? {} : { joins }),
     })),
     afterwards: drain.afterwards,

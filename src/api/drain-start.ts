@@ -2,11 +2,11 @@
 // or removed before, and the marks on the rest. In: the body of POST /v1/drains. Out: rows, and the drain. Called by drains.ts.
 // Clusters are locked before their endpoints, as in all writes.
 import { AppError, type Problem } from "../errors.js";
-import { parseAddressKey } from "../model/address.js";
+import { canonicalAddress, parseAddressKey } from "../model/address.js";
 import type { Cluster } from "../model/cluster.js";
 import { type DrainedEndpoint, maxDrainTimeoutMs, maxOpenDrains, standardDrainTimeoutMs } from "../model/drain.js";
 import { type DrainGuarantee, guaranteeOf } from "../model/drain-guarantee.js";
-import { addressKey, type Endpoint } from "../model/endpoint.js";
+import { addressKey, drainIn, type Endpoint } from "../model/endpoint.js";
 import { problem } from "../model/problem-codes.js";
 import type { Author } from "../model/revision.js";
 import type { DrainRecord, EndpointFilter, Removal, Stored, WriteTx } from "../store/store.js";
@@ -42,7 +42,7 @@ export async function startDrain(
   const { found, clusters } = await hold(tx, body, asked);
   const gone = await goneBefore(tx, asked, found);
   const timeoutMs = body.timeoutMs ?? longestTimeout(clusters);
-  const free = [...found].filter(([, { object }]) => object.drain === undefined);
+  const free = [...found].filter(([, { object }]) => drainIn(object) === undefined);
   const same = sameDrain(found, gone);
   if (same !== undefined) return shown(tx, same, revisionOf(found));
   const endpoints = [...(await drainedEndpoints(tx, found, clusters, timeoutMs)), ...gone];
@@ -89,7 +89,7 @@ function revisionOf(found: ReadonlyMap<string, Stored<Endpoint>>): number {
 }
 
 /** The addresses that the body names; none with a selector. */
-function readAsked({ cluster, endpoints, address }: DrainPost): {
+function readAsked({ cluster, endpoints, address, selector }: DrainPost): {
   readonly asked: readonly Asked[];
   readonly problems: readonly Problem[];
 } {
@@ -102,6 +102,8 @@ function readAsked({ cluster, endpoints, address }: DrainPost): {
   };
   if (endpoints && cluster === undefined)
     problems.push(problem("/cluster", "missing_field", "`endpoints` are those of a cluster"));
+  if (selector?.address !== undefined && !readSelected(selector.address))
+    problems.push(problem("/selector/address", "wrong_format", "must be an IP address, like 10.0.0.7, or one with a port"));
   const asked = [
     ...(address === undefined ? [] : read(address, "/address")),
     ...(endpoints ?? []).flatMap((text, at) => read(text, `/endpoints/${at}`)),
@@ -129,8 +131,15 @@ async function hold(
 }
 
 function filterOf(cluster: string | undefined, selector: DrainPost["selector"], asked: readonly Asked[]): EndpointFilter {
-  const parsed = parseAddressKey(asked[0]?.endpoint ?? "");
-  return { cluster, ...(selector ?? {}), ...(parsed ? { address: parsed.address, port: parsed.port } : {}) };
+  const { address: selected, ...others } = selector ?? {};
+  const address = selected === undefined ? parseAddressKey(asked[0]?.endpoint ?? "") : readSelected(selected);
+  return { cluster, ...others, ...(address ?? {}) };
+}
+
+/** An address with a port or, for all that a machine has, without. */
+function readSelected(text: string): Pick<EndpointFilter, "address" | "port"> | undefined {
+  const address = canonicalAddress(text);
+  return address === undefined ? parseAddressKey(text) : { address };
 }
 
 function clusterOf(name: string): string {
@@ -164,7 +173,7 @@ function isLongAgo({ agoMs, drain }: Removal): boolean {
 
 /** The one drain that has all that was asked for already, or had it. */
 function sameDrain(found: ReadonlyMap<string, Stored<Endpoint>>, gone: readonly DrainedEndpoint[]): string | undefined {
-  const drains = new Set([...[...found.values()].map(({ object }) => object.drain?.id), ...gone.map(({ joins }) => joins)]);
+  const drains = new Set([...[...found.values()].map(({ object }) => drainIn(object)?.id), ...gone.map(({ joins }) => joins)]);
   const [only] = drains;
   return drains.size === 1 ? only : undefined;
 }
@@ -184,7 +193,7 @@ async function drainedEndpoints(
     const guarantee = guarantees.get(object.cluster);
     const connectTimeoutMs = clusters.get(object.cluster)?.connectTimeoutMs;
     if (guarantee === undefined || connectTimeoutMs === undefined) return []; // Its cluster is locked: it is there.
-    return { cluster: object.cluster, endpoint: addressKey(object), connectTimeoutMs, guarantee, joins: object.drain?.id };
+    return { cluster: object.cluster, endpoint: addressKey(object), connectTimeoutMs, guarantee, joins: drainIn(object)?.id };
   });
 }
 

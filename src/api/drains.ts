@@ -2,7 +2,6 @@
 // What a body holds: drain-body.ts; how a drain begins: drain-start.ts.
 import { randomBytes } from "node:crypto";
 import { Type } from "typebox";
-import { DrainWaits } from "../drain/drain-waits.js";
 import { cancel } from "../drain/take-step.js";
 import { AppError } from "../errors.js";
 import type { DrainRecord } from "../store/store.js";
@@ -11,6 +10,7 @@ import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
 import { drainPost, drainShown, toDrainBody } from "./drain-body.js";
 import { shown, startDrain } from "./drain-start.js";
+import { createEndWait } from "./end-wait.js";
 import { integer, milliseconds, object } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
 import { maxWaitMs, overridesOf } from "./write-choices.js";
@@ -120,9 +120,9 @@ function endedAlready({ id, state, safeToStop, endedAt }: DrainRecord): AppError
   return new AppError("drain_ended", { drain: id, state, safeToStop, endedAt, detail });
 }
 
-function readCalls(api: Api, { store, limits, metrics, closing }: ApiContext): void {
-  const waits = new DrainWaits(store.drains);
-  let waiting = 0;
+function readCalls(api: Api, context: ApiContext): void {
+  const { store } = context;
+  const untilEnded = createEndWait(store.drains, context);
   const read = async (id: string): Promise<DrainRecord> => {
     const drain = idForm.test(id) ? await store.drains.get(id) : undefined;
     if (!drain) throw missingDrain(id);
@@ -146,20 +146,7 @@ function readCalls(api: Api, { store, limits, metrics, closing }: ApiContext): v
     handler: async ({ params: { id }, query: { wait, timeoutMs = standardWaitMs }, raw }, reply) => {
       const now = await read(id);
       if (wait === undefined || now.endedAt !== undefined) return toDrainBody(now, true);
-      if (waiting >= limits.maxWaits) {
-        metrics.count("limit_hits_total", { limit: "api_max_waits" });
-        throw new AppError("too_many_requests", { maxWaits: limits.maxWaits, detail: `${limits.maxWaits} callers wait already` });
-      }
-      waiting++;
-      const gone = new AbortController();
-      const onClose = (): void => gone.abort();
-      raw.socket.once("close", onClose);
-      try {
-        await waits.until(id, timeoutMs, AbortSignal.any([closing, gone.signal]));
-      } finally {
-        waiting--;
-        raw.socket.off("close", onClose);
-      }
+      await untilEnded(id, timeoutMs, raw);
       const then = await read(id);
       reply.code(then.endedAt === undefined ? 202 : 200);
       return toDrainBody(then, true);

@@ -2,8 +2,8 @@
 // The calls are in endpoints.ts. Addresses are stored in their canonical form, so that equal ones are equal strings.
 import { type Static, Type } from "typebox";
 import { canonicalAddress } from "../model/address.js";
-import type { Endpoint } from "../model/endpoint.js";
-import { integer, object, text } from "./fields.js";
+import type { Endpoint, Labels } from "../model/endpoint.js";
+import { integer, labels, maxLabels, object, text } from "./fields.js";
 
 const standard = { weight: 1, region: "", zone: "", priority: 0, enabled: true } as const;
 
@@ -16,8 +16,17 @@ const ttlMs = Type.Optional(
     "Drained and removed when nobody writes or renews it for so long (docs/registration.md). Left out in a PUT: it stays for ever.",
   ),
 );
+const labelsField = (leftOut: string) =>
+  Type.Optional(
+    labels(
+      0,
+      maxLabels,
+      `What a drain can select endpoints by; Envoys don't get them, so nothing is pushed when they change. ${leftOut}`,
+    ),
+  );
 const fields = {
   ttlMs,
+  labels: labelsField("Left out: none."),
   weight: Type.Optional(integer(1, 1000, "Share relative to the other endpoints of its locality.", standard.weight)),
   region: Type.Optional(
     text(0, 128, "printable", "Region, fixed for the life of the endpoint. Default: as it is; empty for a new one."),
@@ -36,7 +45,11 @@ const fields = {
   ),
   drain: Type.Optional(
     Type.Object(
-      { id: Type.String({ maxLength: 64 }), phase: Type.String({ maxLength: 16 }) },
+      {
+        id: Type.String({ maxLength: 64 }),
+        phase: Type.String({ maxLength: 16 }),
+        route: Type.Optional(Type.String({ maxLength: 64, description: "In this route alone, as a step of a rebalance." })),
+      },
       {
         additionalProperties: false,
         readOnly: true,
@@ -59,6 +72,7 @@ export const endpointPatch = object(
       Type.Boolean({ description: "false: nothing new is sent to it, what is under way goes on. Left out: as it is." }),
     ),
     ttlMs,
+    labels: labelsField("All of them anew; left out: as they are."),
   },
   { minProperties: 1 },
 );
@@ -84,13 +98,21 @@ export function fromEndpointBody(cluster: string, body: EndpointBody, stored?: E
     priority: body.priority ?? standard.priority,
     enabled: body.enabled ?? standard.enabled,
     ...(body.ttlMs === undefined ? {} : { ttlMs: body.ttlMs }),
+    ...labelled(body.labels),
   };
 }
 
+/** No labels and an empty set of them are the same endpoint. */
+function labelled(given: Labels | undefined): Pick<Endpoint, "labels"> {
+  return given === undefined || Object.keys(given).length === 0 ? {} : { labels: given };
+}
+
 /** The endpoint with what the patch says, and everything else as it was. */
-export function patched(endpoint: Endpoint, { weight, priority, enabled, ttlMs }: EndpointPatchBody): Endpoint {
+export function patched(endpoint: Endpoint, { weight, priority, enabled, ttlMs, labels: given }: EndpointPatchBody): Endpoint {
+  const { labels: before, ...others } = endpoint;
   return {
-    ...endpoint,
+    ...others,
+    ...labelled(given ?? before),
     weight: weight ?? endpoint.weight,
     priority: priority ?? endpoint.priority,
     enabled: enabled ?? endpoint.enabled,
@@ -99,8 +121,8 @@ export function patched(endpoint: Endpoint, { weight, priority, enabled, ttlMs }
 }
 
 /** The inverse of fromEndpointBody. */
-export function toEndpointBody({ drain, ttlMs, ...endpoint }: Endpoint): EndpointBody {
+export function toEndpointBody({ drain, labels: given, ttlMs, ...endpoint }: Endpoint): EndpointBody {
   const { address, port, weight, region, zone, priority, enabled } = endpoint;
-  const more = { ...(ttlMs === undefined ? {} : { ttlMs }), ...(drain ? { drain } : {}) };
+  const more = { ...(ttlMs === undefined ? {} : { ttlMs }), ...labelled(given), ...(drain ? { drain } : {}) };
   return { address, port, weight, region, zone, priority, enabled, ...more };
 }

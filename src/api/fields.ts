@@ -1,6 +1,7 @@
 // Pieces that the schemas of several nouns share. Every field says its bound and its default in its description, because
 // /openapi.json and /docs are made of them. Called by the noun files of api/.
 import { type Static, type TSchema, type TUnion, Type } from "typebox";
+import type { Labels } from "../model/endpoint.js";
 import type { Format } from "./formats.js";
 
 const namePattern = "^[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?$";
@@ -38,6 +39,23 @@ export function milliseconds(minimum: number, maximum: number, what: string, sta
 /** A text with its bounds and its form. */
 export function text(minLength: number, maxLength: number, format: Format, what: string) {
   return Type.String({ minLength, maxLength, format, description: `${what} ${minLength}–${maxLength} characters.` });
+}
+
+/** Labels of one endpoint. */
+export const maxLabels = 16;
+const labelKey = "^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$";
+const labelValue = "^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$";
+
+/** Labels, or those that are asked for. */
+export function labels(least: number, most: number, what: string) {
+  return Type.Unsafe<Labels>({
+    type: "object",
+    propertyNames: { pattern: labelKey },
+    additionalProperties: { type: "string", pattern: labelValue },
+    ...(least > 0 ? { minProperties: least } : {}),
+    maxProperties: most,
+    description: `${what} ${least}–${most} of them. Keys: 1–63 of letters, digits, ".", "_", "-" and "/", values: 0–63 of the same without "/"; both begin and end with a letter or digit.`,
+  });
 }
 
 /** A list with its bounds. */

@@ -30,6 +30,7 @@ const withoutPreconditions = [
   "POST /v1/revisions/:revision/rollback",
   "POST /v1/drains",
   "DELETE /v1/drains/:id",
+  "DELETE /v1/rebalances/:id",
   "DELETE /v1/rollouts/:rollout",
   "PUT /v1/gateways/:gateway/rollout-policy",
   "DELETE /v1/gateways/:gateway/rollout-policy",

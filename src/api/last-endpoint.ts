@@ -64,7 +64,7 @@ export async function refuseLast(
 }
 
 function isLastOfAll({ all, leaving }: Taking): boolean {
-  return all.filter(takesNew).length === leaving.length;
+  return all.filter((endpoint) => takesNew(endpoint)).length === leaving.length;
 }
 
 function lastOfAll({ cluster, leaving }: Taking): Fault {

@@ -2,6 +2,7 @@
 import type { Lint } from "../model/lint.js";
 import type { Revision } from "../model/revision.js";
 import type { AppliedObjects } from "../store/store.js";
+import type { PlannedRebalance, RebalanceBody } from "./rebalance-body.js";
 
 /** What the work leaves behind. */
 export interface Outcome {
@@ -17,6 +18,8 @@ export interface Outcome {
   readonly lint: readonly Lint[];
   /** Objects that belong to a set of files from then on. */
   readonly applied?: AppliedObjects;
+  /** Of a shift of weights: what is begun for long connections, or, with a dry run, what would be. */
+  readonly rebalance?: { readonly begun: RebalanceBody; readonly planned: PlannedRebalance };
   /** Of a write that was staged: the name of its rollout. */
   readonly rollout?: string;
 }

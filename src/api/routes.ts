@@ -1,4 +1,5 @@
 // Calls on routes, and on their weights. In: HTTP. Out: rows, through model/ and the store. Schema and shapes: route-body.ts.
+import { randomBytes } from "node:crypto";
 import { Type } from "typebox";
 import { AppError } from "../errors.js";
 import { routeLint, weightsLint } from "../model/lint.js";
@@ -7,6 +8,7 @@ import { backendsOf, withBackends } from "../model/route.js";
 import { routeRuleProblems, weightProblems } from "../model/route-rules.js";
 import type { WriteTx } from "../store/store.js";
 import { answering, listAnswers, readAnswers, writeAnswers } from "./answers.js";
+import { readAuthor } from "./author.js";
 import { weightsField } from "./backend-body.js";
 import type { Api, ApiContext } from "./context.js";
 import { object } from "./fields.js";
@@ -15,12 +17,14 @@ import { existingName, listQuery, missing, nameParams, nameToPut, readOne, readP
 import type { Outcome } from "./outcome.js";
 import { checkPreconditions, type Preconditions, readPreconditions } from "./preconditions.js";
 import { refuse } from "./problem-details.js";
+import { rebalanceAnswers, rebalanceField } from "./rebalance-body.js";
+import { holdGround, type RebalanceRequest, rebalanceLint, rebalanceProblems, startRebalance } from "./rebalance-start.js";
 import { fromRouteBody, type RouteBody, routeBodyProblems, routePut, routeSchema, toRouteBody } from "./route-body.js";
 import { mutationQuery } from "./writes.js";
 
 const tags = ["routes"];
 
-const weightsBody = object({ weights: weightsField });
+const weightsBody = object({ weights: weightsField, rebalance: Type.Optional(rebalanceField) });
 
 interface RouteWrite {
   readonly name: string;
@@ -53,7 +57,9 @@ async function writeWeights(
   name: string,
   weights: Readonly<Record<string, number>>,
   preconditions: Preconditions,
+  rebalance: RebalanceRequest | undefined,
 ): Promise<Outcome> {
+  const ground = rebalance && (await holdGround(tx, name, Object.keys(weights)));
   const stored = await tx.get("route", name);
   if (!stored) throw missing("route", name);
   checkPreconditions(preconditions, stored.revision);
@@ -63,13 +69,16 @@ async function writeWeights(
     weight: weights[backend.cluster] ?? backend.weight,
   }));
   const route = withBackends(stored.object, backends);
+  if (ground) refuse(rebalanceProblems(stored.object, route, ground));
   await tx.put("route", route);
+  const following = ground && { rebalance: await startRebalance(tx, rebalance, stored.object, route, ground) };
   return {
+    ...following,
     object: toRouteBody(route),
     revision: stored.revision,
     created: false,
     tagged: true,
-    lint: weightsLint(backends, "/backends"),
+    lint: [...weightsLint(backends, "/backends"), ...(following ? await rebalanceLint(tx, following.rebalance.planned) : [])],
   };
 }
 
@@ -143,19 +152,26 @@ export function routeCalls(api: Api, context: ApiContext): void {
   weightsCall(api, context);
 }
 
-function weightsCall(api: Api, { writes }: ApiContext): void {
+function weightsCall(api: Api, { onRebalance, writes }: ApiContext): void {
   api.put("/v1/routes/:name/weights", {
-    schema: answering(writeAnswers(routeSchema, { creates: false }), {
-      summary: "Shift the weights of a route's backends, at once and nothing else",
+    schema: answering(writeAnswers(routeSchema, { creates: false, begins: rebalanceAnswers }), {
+      summary: "Shift the weights of a route's backends, at once and nothing else; with `rebalance`, long connections follow",
       tags,
       params: nameParams,
       body: weightsBody,
       querystring: mutationQuery,
     }),
-    handler: (request, reply) => {
+    handler: async (request, reply) => {
       const name = existingName("route", request.params.name);
       const preconditions = readPreconditions(request.headers);
-      return writes.carryOut(request, reply, (tx) => writeWeights(tx, name, request.body.weights, preconditions));
+      const { rebalance: choice, weights } = request.body;
+      const by = readAuthor(request.headers, request.id);
+      const rebalance = choice && { id: randomBytes(8).toString("hex"), by, choice };
+      try {
+        return await writes.carryOut(request, reply, (tx) => writeWeights(tx, name, weights, preconditions, rebalance));
+      } finally {
+        if (rebalance) onRebalance?.();
+      }
     },
   });
 }

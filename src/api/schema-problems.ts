@@ -10,6 +10,8 @@ export interface SchemaError {
   readonly keyword: string;
   readonly params: Readonly<Record<string, unknown>>;
   readonly message?: string | undefined;
+  /** Set where a key is at fault, and not what it holds. */
+  readonly propertyName?: string | undefined;
   readonly data?: unknown;
   readonly parentSchema?: unknown;
 }
@@ -23,6 +25,8 @@ export function schemaProblems(errors: readonly SchemaError[]): readonly Problem
 
 function schemaProblem(error: SchemaError): Problem | undefined {
   const { instancePath: at, params, parentSchema } = error;
+  if (error.propertyName !== undefined)
+    return problem(child(at, error.propertyName), "wrong_format", `its key ${error.message ?? "has a wrong form"}`);
   switch (error.keyword) {
     case "required":
       return problem(
@@ -48,6 +52,8 @@ function schemaProblem(error: SchemaError): Problem | undefined {
     case "minLength":
     case "maxLength":
       return problem(at, "wrong_length", `${error.message ?? "has a wrong length"}`);
+    case "propertyNames": // What is wrong with the key is an error of its own.
+      return undefined;
     case "minItems":
     case "maxItems":
     case "minProperties":

@@ -27,6 +27,7 @@ import { objectStatusCalls } from "./object-status.js";
 import { operationCalls } from "./operations.js";
 import { Paths } from "./paths.js";
 import { toAppError, toProblemDetails } from "./problem-details.js";
+import { rebalanceCalls } from "./rebalances.js";
 import { revisionCalls } from "./revisions.js";
 import { rollbackCalls } from "./rollback.js";
 import { rolloutCalls } from "./rollouts.js";
@@ -237,6 +238,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
     rolloutCalls,
     auditCalls,
     drainCalls,
+    rebalanceCalls,
     nodeCalls,
     objectStatusCalls,
     operationCalls,

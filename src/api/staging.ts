@@ -2,6 +2,7 @@
 // what it came to becomes a rollout in place of the configuration. In: the write. Out: the rollout, or undefined: write as usual.
 // Called by writes.ts.
 import { AppError, Interruption } from "../errors.js";
+import { problem } from "../model/problem-codes.js";
 import type { Author, Change, Kind, Revision } from "../model/revision.js";
 import type { RolloutPolicy } from "../model/rollout.js";
 import type { Plan, Planner } from "../plan/plan.js";
@@ -65,6 +66,7 @@ export async function stageWrite(
     if (!gateways) continue;
     const policy = asked ?? strictest(gateways.flatMap((gateway) => policies.get(gateway) ?? []));
     if (!policy || gateways.length === 0) return undefined;
+    if (value.rebalance) throw stagedRebalance();
     try {
       return await begin(options, author, { outcome: value, changes, choices, policy, gateways });
     } catch (error) {
@@ -72,6 +74,13 @@ export async function stageWrite(
     }
   }
   throw new AppError("write_contention", { detail: "other writers change the same objects all the time" });
+}
+
+/** What is staged is not the configuration yet, and may never be. */
+export function stagedRebalance(): AppError {
+  const detail =
+    "the shift is staged, and connections follow only weights that hold: ask for the rebalance when it is promoted, or override rollout";
+  return new AppError("invalid_reference", { override: ["rollout"] }, [problem("/rebalance", "no_rebalance", detail)]);
 }
 
 /** How a planned write would be staged; undefined: it would not. */

@@ -19,10 +19,11 @@ import { readAuthor } from "./author.js";
 import { milliseconds, object } from "./fields.js";
 import type { Outcome } from "./outcome.js";
 import { etag } from "./preconditions.js";
+import type { PlannedRebalance, RebalanceBody } from "./rebalance-body.js";
 import { toPolicyBody, toRolloutBody } from "./rollout-body.js";
 import { whenEnded } from "./rollout-wait.js";
 import { showObject } from "./shown-object.js";
-import { plannedPolicy, type StagedWrite, stageWrite } from "./staging.js";
+import { plannedPolicy, type StagedWrite, stagedRebalance, stageWrite } from "./staging.js";
 import { type Undone, undo } from "./undo.js";
 import { type ObjectName, pointedOut, writeValidated } from "./validated-write.js";
 import {
@@ -92,6 +93,8 @@ export interface MutationAnswer {
   readonly objects?: unknown;
   readonly lint: readonly Lint[];
   readonly sync?: Sync;
+  /** Of a shift of weights that asked for one. */
+  readonly rebalance?: RebalanceBody;
   /** The change is staged: it is not the configuration yet. */
   readonly rollout?: ReturnType<typeof toRolloutBody>;
 }
@@ -188,14 +191,17 @@ export class Writes {
     work: (tx: WriteTx) => Promise<Outcome>,
     choices: WriteChoices & { readonly overrides: readonly Override[] },
     rollout: RolloutPolicy | undefined,
-  ): Promise<Plan & { readonly rollout?: ReturnType<typeof toPolicyBody> }> {
+  ): Promise<Plan & { readonly rollout?: ReturnType<typeof toPolicyBody>; readonly rebalance?: PlannedRebalance }> {
     const { planner, store } = this.options;
+    let planned: Outcome["rebalance"];
     const plan = await planner.plan(async () => {
       const { value, changes } = await store.write(author, work, { ...choices, dryRun: true });
+      planned = value.rebalance;
       return { changes, lint: value.lint };
     }, showObject);
     const policy = await plannedPolicy(this.options, plan, choices.overrides, rollout);
-    return policy ? { ...plan, rollout: toPolicyBody(policy) } : plan;
+    if (policy && planned) throw stagedRebalance();
+    return { ...plan, ...(planned ? { rebalance: planned.planned } : {}), ...(policy ? { rollout: toPolicyBody(policy) } : {}) };
   }
 
   async #write(
@@ -213,7 +219,14 @@ export class Writes {
     if (replayed) reply.header("idempotent-replayed", "true");
     const call = `${raw.method} ${raw.url?.split("?")[0]}`;
     this.options.log.info({ ...author, call, revision, changed: committed !== undefined, replayed }, "write");
-    const answer = { revision, changed: committed !== undefined, [value.as ?? "object"]: value.object, lint: value.lint };
+    const begun = value.rebalance && { rebalance: value.rebalance.begun };
+    const answer = {
+      revision,
+      changed: committed !== undefined,
+      [value.as ?? "object"]: value.object,
+      ...begun,
+      lint: value.lint,
+    };
     return { answer, changes };
   }
 

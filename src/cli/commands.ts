@@ -6,7 +6,7 @@ import { applyDocuments } from "./apply.js";
 import { defineBootstrap } from "./bootstrap-command.js";
 import type { FileSet } from "./change.js";
 import { diffDocuments, type PlanOutput, planOutputs } from "./diff.js";
-import { type DrainTerminal, defineDrain, defineDrains, runDrain } from "./drain-command.js";
+import { type DrainTerminal, defineDrain, defineDrains, interruptible, runDrain } from "./drain-command.js";
 import { changeEndpoint, type EndpointFlags } from "./endpoint.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { readPaths } from "./files.js";
@@ -33,8 +33,9 @@ import {
   toWait,
   type WaitFlags,
 } from "./outcome.js";
+import { defineRebalances } from "./rebalances-command.js";
 import { defineRollouts, type RolloutChoice, type RolloutFlags, showRollouts, toRollout } from "./rollouts.js";
-import { setWeights, showWeights } from "./weights.js";
+import { type RebalanceFlags, setWeights, showWeights, toRebalance } from "./weights.js";
 
 /** Where a command prints and how it ends; tests give their own. */
 export interface Terminal extends DrainTerminal {
@@ -184,6 +185,7 @@ function endpointCommand(terminal: Terminal): Command {
     .option("--weight <number>", "its share relative to the others of its locality, 1–1000")
     .option("--priority <number>", "0 is served first, up to 127")
     .option("--ttl <time>", "drain and remove it when nobody renews it for so long, as 30s")
+    .option("--label <key=value...>", "its labels from now on, for drains to select it by")
     .option("--renew", "with --ttl: register it as the flags say, or renew it", false)
     .action(
       guarded(terminal, async (name: string, flags: WriteFlags & EndpointFlags) => {
@@ -197,10 +199,23 @@ function weightsCommand(terminal: Terminal): Command {
     .description("set the weights of a route's backends, all at once; without weights, show them")
     .argument("<route>", "its name")
     .argument("[weights...]", "<cluster>=<weight> for every backend of the route")
+    .option(
+      "--rebalance",
+      "of a TCP route: close long connections at a pace, so that they follow; with --wait, to the end",
+      false,
+    )
+    .option("--rebalance-after <time>", "the same, the first one so long after the shift, as 10s (default 10s)")
+    .option("--rebalance-rate <number>", "the same, so many a second on average (default 20)")
     .action(
-      guarded(terminal, async (route: string, words: string[], flags: WriteFlags) => {
-        if (words.length === 0) terminal.out(await showWeights(toAccess(flags), route));
-        else await setWeights(toAccess(flags), route, words, toWait(flags), (line) => terminal.out(`${line}\n`));
+      guarded(terminal, async (route: string, words: string[], flags: WriteFlags & RebalanceFlags) => {
+        const rebalance = toRebalance(flags);
+        const print = (line: string) => terminal.out(`${line}\n`);
+        if (words.length > 0)
+          return interruptible(terminal, (interrupted) =>
+            setWeights(toAccess(flags), route, words, { wait: toWait(flags), rebalance }, print, interrupted),
+          );
+        if (rebalance) throw new CommandError(exitCodes.usage, "Give the weights that connections are to follow.");
+        terminal.out(await showWeights(toAccess(flags), route));
       }),
     );
 }
@@ -314,10 +329,14 @@ function drainsCommand(terminal: Terminal): Command {
   return defineDrains(terminal, (action) => guarded(terminal, action));
 }
 
+function rebalancesCommand(terminal: Terminal): Command {
+  return defineRebalances(terminal, (action) => guarded(terminal, action));
+}
+
 const exitCodesText = `
 Exit codes: 0 done; 1 refused, failed, or not confirmed in time; 2 wrong command line or file, nothing was sent;
 3 the control plane or its database is away; 4 an Envoy refused it, and what was there before is back (--on-refusal rollback);
-5 a drain goes on, and it is not safe to stop yet.
+5 a drain or a rebalance goes on without the command (a drain: it is not safe to stop yet).
 \`revisions --follow\` ends with 1 when the history it followed is no more, and with 3 when the control plane is away for a minute.`;
 
 /** Adds the commands to the program, and makes usage errors of it and of them exit with 2. */
@@ -331,6 +350,7 @@ export function registerCommands(program: Command, terminal: Terminal = standard
     weightsCommand,
     drainCommand,
     drainsCommand,
+    rebalancesCommand,
     nodesCommand,
     revisionsCommand,
     rollbackCommand,

@@ -3,13 +3,9 @@
 import { type ApiAccess, callApi, callOnce, listAll } from "./api-client.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { field, isObject, type JsonObject, joined, list, number, text } from "./json.js";
+import { lookOn } from "./look-on.js";
 import { toTable } from "./table.js";
 
-/** One look at the drain: long enough to be cheap, short enough to show it count down. In ms. */
-const lookMs = 1_000;
-/** How long a control plane may be away in the middle of a wait, before the command gives up. In ms. */
-const awayMs = 30_000;
-const pauseMs = 500;
 const longestTimeoutMs = 3_600_000;
 
 /** What is to be drained. */
@@ -17,6 +13,16 @@ export interface DrainTarget {
   /** undefined: the address in all clusters that have it. */
   readonly cluster: string | undefined;
   readonly endpoints: readonly string[];
+  /** Instead of endpoints: what they have in common. */
+  readonly selector?: DrainSelector | undefined;
+}
+
+/** All that is given must hold. */
+export interface DrainSelector {
+  readonly zone?: string;
+  readonly region?: string;
+  readonly address?: string;
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** How. */
@@ -36,9 +42,30 @@ export function toDrainTimeoutMs(given: string): number {
   throw new CommandError(exitCodes.usage, `A time is written 60s, 5m or 500ms, at most 60m; got ${JSON.stringify(given)}.`);
 }
 
+/** `version=v1`; the value may be empty. @throws CommandError (usage) for a word that is none, or a key that is given twice */
+export function readLabels(words: readonly string[]): Readonly<Record<string, string>> {
+  const labels: Record<string, string> = {};
+  for (const word of words) {
+    const at = word.indexOf("=");
+    if (at < 1)
+      throw new CommandError(exitCodes.usage, `A label is written <key>=<value>, as in version=v1; got ${JSON.stringify(word)}.`);
+    const key = word.slice(0, at);
+    if (Object.hasOwn(labels, key)) throw new CommandError(exitCodes.usage, `The label ${key} is given twice.`);
+    labels[key] = word.slice(at + 1);
+  }
+  return labels;
+}
+
 /** The words after `drain`. @throws CommandError (usage) */
-export function toDrainTarget(words: readonly string[], all: boolean): DrainTarget {
+export function toDrainTarget(words: readonly string[], all: boolean, selector?: DrainSelector): DrainTarget {
   const [first, ...others] = words;
+  if (selector) {
+    if (others.length > 0 || (first === undefined) !== all) {
+      const say = "With --zone, --region, --address or --label, give one cluster, or --all for all of them, and no endpoints.";
+      throw new CommandError(exitCodes.usage, say);
+    }
+    return { cluster: first, endpoints: [], selector };
+  }
   if (all) {
     if (first === undefined || others.length > 0)
       throw new CommandError(exitCodes.usage, "With --all, give one address: chancery drain --all 10.0.0.7:8080.");
@@ -88,14 +115,19 @@ function tellEnd(print: (line: string) => void, drain: JsonObject): void {
 /** Begins it, and with `wait` follows it. @throws CommandError when it is refused, not safe, or goes on */
 export async function drain(
   access: ApiAccess,
-  { cluster, endpoints }: DrainTarget,
+  { cluster, endpoints, selector }: DrainTarget,
   { timeoutMs, afterwards, override, wait }: DrainChoices,
   print: (line: string) => void,
   interrupted: AbortSignal,
 ): Promise<void> {
-  const which = cluster === undefined ? { address: endpoints[0] } : { cluster, endpoints };
+  const which = selector ? { selector } : cluster === undefined ? { address: endpoints[0] } : { endpoints };
   const query = override.length > 0 ? { override: override.join(",") } : {};
-  const body = { ...which, afterwards, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+  const body = {
+    ...(cluster === undefined ? {} : { cluster }),
+    ...which,
+    afterwards,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  };
   const answer = await callOnce(access, { method: "POST", path: "/v1/drains", query, body });
   const begun = isObject(answer.body["object"]) ? answer.body["object"] : {};
   const id = text(begun["id"]);
@@ -118,40 +150,12 @@ export async function follow(
   print: (line: string) => void,
   interrupted: AbortSignal,
 ): Promise<void> {
-  let last = "";
-  let answeredAt = performance.now();
-  while (!interrupted.aborted) {
-    try {
-      const looked = await Promise.race([look(access, id), ending(interrupted)]);
-      if (!looked) break;
-      answeredAt = performance.now();
-      if (looked["endedAt"] !== undefined) return tellEnd(print, looked);
-      const line = progressLine(looked);
-      if (line !== last) print(line);
-      last = line;
-    } catch (error) {
-      // A replica that is restarted takes its callers with it, not the drain: another one answers in a moment.
-      const isAway = error instanceof CommandError && error.exitCode === exitCodes.away;
-      if (!isAway || performance.now() - answeredAt > awayMs) throw error;
-      await Promise.race([new Promise((done) => setTimeout(done, pauseMs)), ending(interrupted)]);
-    }
-  }
+  const ended = await lookOn(access, { path: drainPath(id), wait: "safe", lineOf: progressLine }, print, interrupted);
+  if (ended) return tellEnd(print, ended);
   throw new CommandError(
     exitCodes.goesOn,
     `Drain ${id} goes on without this command, and is not safe to stop yet.\n  chancery drain --follow ${id}   looks on\n  chancery drain --cancel ${id}   puts its endpoints back`,
   );
-}
-
-async function look(access: ApiAccess, id: string): Promise<JsonObject> {
-  const query = { wait: "safe", timeoutMs: lookMs };
-  return (await callApi(access, { method: "GET", path: drainPath(id), query })).body;
-}
-
-function ending(signal: AbortSignal): Promise<undefined> {
-  return new Promise((done) => {
-    if (signal.aborted) done(undefined);
-    else signal.addEventListener("abort", () => done(undefined), { once: true });
-  });
 }
 
 function drainPath(id: string): string {

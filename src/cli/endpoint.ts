@@ -1,7 +1,7 @@
 // `chancery endpoint`: one endpoint's weight, priority and whether it is enabled, without touching the rest of it. In: its name and what
 // to change. Out: one write. Called by commands.ts.
 import type { ApiAccess } from "./api-client.js";
-import { toDrainTimeoutMs } from "./drain.js";
+import { readLabels, toDrainTimeoutMs } from "./drain.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { objectPath } from "./kinds.js";
 import { callAndWait, report, type Wait } from "./outcome.js";
@@ -14,6 +14,8 @@ export interface EndpointFlags {
   readonly priority?: string;
   /** How long it stays without being renewed, as `30s`. */
   readonly ttl?: string;
+  /** Its labels from now on, each `<key>=<value>`. */
+  readonly label?: string[];
   /** Register it, or renew it: it need not be there. */
   readonly renew?: boolean;
 }
@@ -25,16 +27,24 @@ function toNumber(given: string | undefined, what: string): number | undefined {
 }
 
 /** @throws CommandError (usage) for nothing to change, or for both ways */
-export function toEndpointPatch({ enable, disable, weight, priority, ttl }: EndpointFlags): Readonly<Record<string, unknown>> {
+export function toEndpointPatch({
+  enable,
+  disable,
+  weight,
+  priority,
+  ttl,
+  label,
+}: EndpointFlags): Readonly<Record<string, unknown>> {
   if (enable && disable) throw new CommandError(exitCodes.usage, "--enable and --disable contradict each other.");
   const patch = {
     ...(enable || disable ? { enabled: enable } : {}),
     ...(weight === undefined ? {} : { weight: toNumber(weight, "weight") }),
     ...(priority === undefined ? {} : { priority: toNumber(priority, "priority") }),
     ...(ttl === undefined ? {} : { ttlMs: toDrainTimeoutMs(ttl) }),
+    ...(label === undefined ? {} : { labels: readLabels(label) }),
   };
   if (Object.keys(patch).length > 0) return patch;
-  throw new CommandError(exitCodes.usage, "Say what to change: --enable, --disable, --weight, --priority or --ttl.");
+  throw new CommandError(exitCodes.usage, "Say what to change: --enable, --disable, --weight, --priority, --ttl or --label.");
 }
 
 /** @throws CommandError when refused, or not confirmed in time */
@@ -52,6 +62,8 @@ export async function changeEndpoint(
     { method: flags.renew ? "PUT" : "PATCH", path: objectPath("endpoint", name), body },
     wait,
   );
-  const changes = Object.entries(body).map(([field, value]) => `${field}=${value}`);
+  const changes = Object.entries(body).map(
+    ([field, value]) => `${field}=${typeof value === "object" ? JSON.stringify(value) : value}`,
+  );
   report(print, `endpoint ${name}: ${changes.join(" ")}`, answer);
 }

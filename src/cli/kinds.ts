@@ -27,6 +27,13 @@ const columns: Readonly<Record<Kind, readonly Column[]>> = {
     ["WEIGHT", (endpoint) => text(endpoint["weight"])],
     ["PRIORITY", (endpoint) => text(endpoint["priority"])],
     ["REGION/ZONE", (endpoint) => [text(endpoint["region"]), text(endpoint["zone"])].filter((part) => part !== "").join("/")],
+    [
+      "LABELS",
+      (endpoint) =>
+        Object.entries(isObject(endpoint["labels"]) ? endpoint["labels"] : {})
+          .map(toLabelText)
+          .join(","),
+    ],
     ["ENABLED", (endpoint) => (endpoint["enabled"] === false ? "no" : "yes")],
   ],
   listener: [
@@ -43,6 +50,10 @@ const columns: Readonly<Record<Kind, readonly Column[]>> = {
     ["TO", toTargetText],
   ],
 };
+
+function toLabelText([key, value]: readonly [string, unknown]): string {
+  return `${key}=${text(value)}`;
+}
 
 function toCheckText(check: unknown): string {
   const target = text(field(check, "path")) || text(field(check, "service"));

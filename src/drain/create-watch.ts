@@ -31,12 +31,10 @@ export interface WatchOfDrains {
 
 export function createDrainWatch({ state, splitClusterName, splitRouteName, ...options }: CreateWatchOptions): WatchOfDrains {
   const routes = (names: Iterable<string>): Route[] => [...names].flatMap((name) => state()?.routes.get(name) ?? []);
-  const resourcesOf = (cluster: string): readonly string[] => [
-    cluster,
-    ...routes(state()?.routesOfCluster(cluster) ?? []).flatMap((route) =>
-      route.protocol === "http" ? [] : splitClusterName(route),
-    ),
-  ];
+  const ownClusters = (names: Iterable<string>): readonly string[] =>
+    routes(names).flatMap((route) => (route.protocol === "http" ? [] : splitClusterName(route)));
+  const resourcesOf = (cluster: string, route?: string): readonly string[] =>
+    route === undefined ? [cluster, ...ownClusters(state()?.routesOfCluster(cluster) ?? [])] : ownClusters([route]);
   const clustersIn = (resource: string): readonly string[] => {
     const route = splitRouteName(resource);
     return route === undefined ? [resource] : routes([route]).flatMap(clustersOf);

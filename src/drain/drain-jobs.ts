@@ -1,8 +1,9 @@
 // The loop that brings drains to their end, on every replica: looks at what is open, and takes the steps that are due. Which replica
 // takes one does not matter; the database lets one. In: the store. Out: steps, log lines, metrics. Called by app.ts; woken by the API
-// and by hints. Its timers only say when to look: what is due says the database's clock.
+// and by hints.
 import type { DrainRecord, Store } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
+import { LookLoop } from "../telemetry/look-loop.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { isReported, nextStep, tally } from "./next-step.js";
 import { takeStep } from "./take-step.js";
@@ -23,80 +24,55 @@ export interface DrainJobsOptions {
 /** One per replica. */
 export class DrainJobs {
   readonly #stopHints: () => void;
-  #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<void> | undefined;
-  #again = false;
-  #state: "new" | "running" | "stopped" = "new";
-  #isDown = false;
+  readonly #loop: LookLoop;
 
   constructor(private readonly options: DrainJobsOptions) {
+    this.#loop = new LookLoop({ what: "drains", look: () => this.#look(), retryMs: idlePollMs, log: options.log });
     this.#stopHints = options.store.onRevisionHint(() => this.wake());
   }
 
   start(): void {
-    this.#state = "running";
-    this.wake();
+    this.#loop.start();
   }
 
   /** Something may have changed: look now. */
   wake(): void {
-    if (this.#state !== "running") return;
-    if (this.#looking) {
-      this.#again = true;
-      return;
-    }
-    clearTimeout(this.#timer);
-    this.#looking = this.#look().then((pollMs) => {
-      this.#looking = undefined;
-      if (this.#state !== "running") return;
-      if (this.#again) {
-        this.#again = false;
-        this.wake();
-      } else this.#timer = setTimeout(() => this.wake(), pollMs);
-    });
+    this.#loop.wake();
   }
 
   /** Waits for the step under way. */
   async stop(): Promise<void> {
-    this.#state = "stopped";
     this.#stopHints();
-    clearTimeout(this.#timer);
-    await this.#looking;
+    await this.#loop.stop();
   }
 
-  /** Never fails; returns when to look again. */
+  /** Returns when to look again. */
   async #look(): Promise<number> {
-    const { log, store } = this.options;
-    try {
-      const open = await store.drains.open();
-      const seen: Seen[] = [];
-      for (let at = 0; at < open.length && this.#state === "running"; at += batchSize) {
-        for (const drain of await store.drains.read(open.slice(at, at + batchSize))) {
-          seen.push(seenOf(drain));
-          await this.#advance(drain);
-        }
+    const { store } = this.options;
+    const open = await store.drains.open();
+    const seen: Seen[] = [];
+    for (let at = 0; at < open.length && this.#loop.isRunning; at += batchSize) {
+      for (const drain of await store.drains.read(open.slice(at, at + batchSize))) {
+        seen.push(seenOf(drain));
+        await this.#advance(drain);
       }
-      this.#measure(seen);
-      if (this.#isDown) log.info({}, "drains go on: the database is back");
-      this.#isDown = false;
-      return open.length > 0 ? busyPollMs : idlePollMs;
-    } catch (error) {
-      if (!this.#isDown) log.warn(failureFacts(error), "drains stand still: the database does not answer");
-      this.#isDown = true;
-      return idlePollMs;
     }
+    this.#measure(seen);
+    return open.length > 0 ? busyPollMs : idlePollMs;
   }
 
   /** A step that fails does not keep the others. */
   async #advance(drain: DrainRecord): Promise<void> {
     const due = nextStep(drain);
-    if (due.kind === "wait" || this.#state !== "running") return;
+    if (due.kind === "wait" || !this.#loop.isRunning) return;
     const { log, metrics, store } = this.options;
     try {
       const taken = await takeStep(store, drain.id, due);
       if (!taken) return;
       const { step } = taken;
-      if (step.kind === "close") log.info({ drain: drain.id, ...step }, "a drain's deadline has passed: closing what is left");
+      if (taken.drain.afterwards === "restore") log.debug({ drain: drain.id, ...step }, "a step of a rebalance");
+      else if (step.kind === "close")
+        log.info({ drain: drain.id, ...step }, "a drain's deadline has passed: closing what is left");
       else {
         const { safeToStop, leftOpen, outcome } = step;
         log.info({ drain: drain.id, safeToStop, leftOpen, outcome, by: drain.by.author }, "a drain has ended");

@@ -7,6 +7,7 @@ import { chooseEnding } from "../model/lease-guard.js";
 import type { Author } from "../model/revision.js";
 import type { Store, WriteTx } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
+import { LookLoop } from "../telemetry/look-loop.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { cancel } from "./take-step.js";
 
@@ -36,50 +37,33 @@ export interface StartedByLease {
 
 /** One per replica. */
 export class LeaseJobs {
-  #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<void> | undefined;
-  #isRunning = false;
-  #isDown = false;
+  readonly #loop: LookLoop;
 
-  constructor(private readonly options: LeaseJobsOptions) {}
+  constructor(private readonly options: LeaseJobsOptions) {
+    this.#loop = new LookLoop({ what: "leases", look: () => this.#look(), retryMs: pollMs, log: options.log });
+  }
 
   start(): void {
-    this.#isRunning = true;
-    this.#next();
+    this.#loop.start();
   }
 
   /** Waits for the step under way. */
-  async stop(): Promise<void> {
-    this.#isRunning = false;
-    clearTimeout(this.#timer);
-    await this.#looking;
+  stop(): Promise<void> {
+    return this.#loop.stop();
   }
 
-  #next(): void {
-    this.#looking = this.#look().then(() => {
-      if (this.#isRunning) this.#timer = setTimeout(() => this.#next(), pollMs);
-    });
-  }
-
-  /** Never fails. */
-  async #look(): Promise<void> {
-    const { log, metrics, store } = this.options;
-    try {
-      const { over, renewed, held } = await store.leases.look();
-      metrics.set("endpoint_leases_held", {}, held);
-      for (const one of renewed) await this.#step({ endpoint: one.name }, () => this.#putBack(one));
-      for (const cluster of over) await this.#step({ cluster }, () => this.#end(cluster));
-      if (this.#isDown) log.info({}, "leases go on: the database is back");
-      this.#isDown = false;
-    } catch (error) {
-      if (!this.#isDown) log.warn(failureFacts(error), "leases stand still: the database does not answer");
-      this.#isDown = true;
-    }
+  async #look(): Promise<number> {
+    const { metrics, store } = this.options;
+    const { over, renewed, held } = await store.leases.look();
+    metrics.set("endpoint_leases_held", {}, held);
+    for (const one of renewed) await this.#step({ endpoint: one.name }, () => this.#putBack(one));
+    for (const cluster of over) await this.#step({ cluster }, () => this.#end(cluster));
+    return pollMs;
   }
 
   /** A step that fails does not keep the others. */
   async #step(facts: object, take: () => Promise<void>): Promise<void> {
-    if (!this.#isRunning) return;
+    if (!this.#loop.isRunning) return;
     try {
       await take();
     } catch (error) {

@@ -44,7 +44,8 @@ async function close(tx: WriteTx, drain: DrainRecord, withinMs: number): Promise
   );
   await tx.markDrained(
     own.filter((name) => closable.has(name)),
-    { id: drain.id, phase: "closing" },
+    // Those of one drain are of one route, or of none.
+    { id: drain.id, phase: "closing", ...(drain.endpoints[0]?.route === undefined ? {} : { route: drain.endpoints[0].route }) },
   );
   await tx.drains.close(drain.id, withinMs);
 }
@@ -56,12 +57,26 @@ async function end(
 ): Promise<Extract<Step, { kind: "end" }>> {
   const { own, lost } = await holdEndpoints(tx, drain);
   if (drain.afterwards === "remove") await tx.deleteAll("endpoint", own);
-  else await tx.markDrained(own, undefined, false);
+  else await tx.markDrained(own, undefined, drain.afterwards === "disable" ? false : undefined);
+  if (drain.afterwards === "restore") return restored(tx, drain, step, lost);
   const told = lost === 0 ? step : { ...step, safeToStop: false, outcome: lostOutcome(lost) };
   const { safeToStop, leftOpen, outcome } = told;
   const state: DrainEnd["state"] = drain.afterwards === "remove" ? "removed" : "disabled";
   await tx.drains.end(drain.id, { state, safeToStop, leftOpen, outcome });
   return told;
+}
+
+/** It serves again: that is never safe to stop. */
+async function restored(
+  tx: WriteTx,
+  { id }: DrainRecord,
+  { kind, leftOpen, safeToStop }: Extract<Step, { kind: "end" }>,
+  lost: number,
+): Promise<Extract<Step, { kind: "end" }>> {
+  const closed = safeToStop ? "its connections are closed" : `its time is over, with ${leftOpen} seen open`;
+  const outcome = `${closed}, and ${lost > 0 ? "another write has taken it over" : "it serves again"}`;
+  await tx.drains.end(id, { state: "restored", safeToStop: false, leftOpen, outcome });
+  return { kind, leftOpen, safeToStop: false, outcome };
 }
 
 /** Reports tell nothing of an endpoint that is not there any more: what they said last must not be taken for the truth. */

@@ -16,8 +16,8 @@ export interface DrainWatchOptions {
   readonly store: DrainRowStore;
   readonly loads: Loads;
   readonly nodes: () => Iterable<Pick<FleetNode, "id" | "gateway" | "hasEndpointsOf">>;
-  /** Cluster resources that have a cluster's endpoints: itself, and those of TCP routes that name it. */
-  readonly resourcesOf: (cluster: string) => readonly string[];
+  /** Cluster resources that have a cluster's endpoints: itself, and those of TCP routes that name it; with `route`, that one's alone. */
+  readonly resourcesOf: (cluster: string, route?: string) => readonly string[];
   /** What is known of replaced hosts; it is told how drains ended. Undefined: nothing. */
   readonly replacements?: Pick<Replacements, "steady" | "undecided" | "decide">;
   /** How often Envoys report their load. */
@@ -161,7 +161,7 @@ export class DrainWatch {
     for (const drain of drains) {
       const known = this.#drains.get(drain.id);
       // Routes may change while it lasts; a revision that was not committed yet when it was first read comes later.
-      const resources = [...new Set(drain.endpoints.flatMap(({ cluster }) => this.options.resourcesOf(cluster)))];
+      const resources = [...new Set(drain.endpoints.flatMap(({ cluster, route }) => this.options.resourcesOf(cluster, route)))];
       this.#drains.set(drain.id, {
         drain,
         gateways: new Set(drain.gateways),
@@ -252,9 +252,9 @@ export class DrainWatch {
 
   #endpointsOf({ endpoints }: WatchedDrain): readonly DrainedEndpoint[] {
     const { replacements, resourcesOf } = this.options;
-    return endpoints.map(({ cluster, endpoint, connectTimeoutMs }) => ({
+    return endpoints.map(({ cluster, endpoint, connectTimeoutMs, route }) => ({
       key: endpoint,
-      resources: resourcesOf(cluster),
+      resources: resourcesOf(cluster, route),
       connectTimeoutMs,
       steady: replacements?.steady(cluster, endpoint),
     }));

@@ -108,6 +108,18 @@ function failsWithinMs(check: CheckTimes): number {
   return timeoutMs + first + (unhealthyThreshold - 1) * (againMs + intervalJitterMs + timeoutMs);
 }
 
+/**
+ * The longest until a check that passes again has put an endpoint back that it had taken out, ms. The interval is that of the unhealthy
+ * until then.
+ */
+export function returnsWithinMs({ healthChecks }: Cluster): number {
+  const times = healthChecks.map(({ healthyThreshold, intervalMs, intervalJitterMs, timeoutMs, unhealthyIntervalMs }) => {
+    const againMs = Math.max(intervalMs, unhealthyIntervalMs ?? 0) + intervalJitterMs + timeoutMs;
+    return timeoutMs + healthyThreshold * againMs;
+  });
+  return Math.max(0, ...times);
+}
+
 function ofHttp(cluster: Cluster, routes: readonly Route[], timeoutMs: number): DrainGuarantee {
   if (routes.length === 0)
     return leftOpen("no route names the cluster, and what came by earlier ones has no bound that is known");

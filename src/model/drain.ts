@@ -7,10 +7,11 @@ import type { Endpoint } from "./endpoint.js";
 export type DrainMark = NonNullable<Endpoint["drain"]>;
 
 /** draining and closing are open; the others are ends. */
-export type DrainState = "draining" | "closing" | "removed" | "disabled" | "cancelled";
-/** What becomes of the endpoints at the end. */
+export type DrainState = "draining" | "closing" | "removed" | "disabled" | "restored" | "cancelled";
+/** What becomes of the endpoints at the end, as may be asked for. */
 export const afterwards = ["remove", "disable"] as const;
-export type Afterwards = (typeof afterwards)[number];
+/** restore: they serve again, as the steps of rebalances have it; such a drain never says that it is safe to stop. */
+export type Afterwards = (typeof afterwards)[number] | "restore";
 
 /** One endpoint of a drain, as it was when the drain began. */
 export interface DrainedEndpoint {
@@ -22,6 +23,8 @@ export interface DrainedEndpoint {
   readonly guarantee: DrainGuarantee;
   /** The drain that had it already; this one waits for that one's end. */
   readonly joins: string | undefined;
+  /** Drained in this route alone; left out: wherever it is used. */
+  readonly route?: string | undefined;
 }
 
 /** How long a drain waits, unless its clusters or its caller say otherwise. In ms. */

@@ -1,5 +1,5 @@
 // How many endpoints of a cluster may go because their leases are over (DESIGN §7). Pure. Called by drain/lease-jobs.ts.
-import { addressKey, type Endpoint, takesNew } from "./endpoint.js";
+import { addressKey, drainIn, type Endpoint, takesNew } from "./endpoint.js";
 
 /** Fewer than so many are never too many, but for the last one. */
 const minGone = 5;
@@ -23,13 +23,13 @@ export function chooseEnding(endpoints: readonly Endpoint[], over: readonly stri
   const before = endpoints.filter(({ enabled }) => enabled).length + removed;
   const bound = Math.max(minGone - 1, Math.floor((before * maxGonePercent) / 100));
   let room = bound - ended.length;
-  let left = endpoints.filter(takesNew).length;
+  let left = endpoints.filter((endpoint) => takesNew(endpoint)).length;
   const go: string[] = [];
   const stay: string[] = [];
   let isLast = false;
   for (const name of over) {
     const endpoint = named.get(name);
-    if (!endpoint || endpoint.drain) continue;
+    if (!endpoint || drainIn(endpoint)) continue;
     if (!endpoint.enabled) go.push(name);
     else if (room > 0 && left > 1) {
       go.push(name);

@@ -72,7 +72,7 @@ function leftOpenLint({ kind, because }: DrainGuarantee, pointer: string): reado
 
 /** For writes that know all endpoints of the cluster. */
 export function endpointsLint(endpoints: readonly Endpoint[], pointer: string): readonly Lint[] {
-  const enabled = endpoints.filter(takesNew).length;
+  const enabled = endpoints.filter((endpoint) => takesNew(endpoint)).length;
   if (enabled === 0)
     return [{ code: "no_endpoint", pointer, detail: "no endpoint is enabled: there is nowhere to send traffic" }];
   if (enabled === 1) return [{ code: "one_endpoint", pointer, detail: "one endpoint is enabled: when it goes, nothing is left" }];

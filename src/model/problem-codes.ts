@@ -31,6 +31,7 @@ export const problemCodes = {
   sni_not_allowed: "invalid_reference",
   shared_address: "invalid_reference",
   backends_differ: "invalid_reference",
+  no_rebalance: "invalid_reference",
   listener_taken: "conflict",
   sni_taken: "conflict",
   address_taken: "conflict",

@@ -7,7 +7,8 @@ import type { Author, Change, Revision } from "../model/revision.js";
 import { cohortOf, isWhole, type RolloutStage } from "../model/rollout.js";
 import type { Fleet } from "../status/fleet.js";
 import type { Cohort, OpenRollout, Store, StoredRollout, WriteTx } from "../store/store.js";
-import { failureFacts, type Logger } from "../telemetry/logger.js";
+import type { Logger } from "../telemetry/logger.js";
+import { LookLoop } from "../telemetry/look-loop.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { type AbortCause, judge } from "./judge.js";
 import type { RolloutWatch } from "./watch.js";
@@ -61,47 +62,28 @@ export async function cohortFor(
 
 /** One per replica. */
 export class RolloutDriver {
-  #timer: NodeJS.Timeout | undefined;
-  #look: Promise<void> = Promise.resolve();
-  #closed = false;
-  #failing = false;
+  readonly #loop: LookLoop;
 
-  constructor(private readonly options: DriverOptions) {}
+  constructor(private readonly options: DriverOptions) {
+    this.#loop = new LookLoop({ what: "rollouts", look: () => this.#look(), retryMs: busyMs, log: options.log });
+  }
 
   start(): void {
-    this.#schedule(0);
+    this.#loop.start();
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    clearTimeout(this.#timer);
-    await this.#look;
+    await this.#loop.stop();
     this.options.watch.close();
   }
 
-  #schedule(ms: number): void {
-    if (this.#closed) return;
-    this.#timer = setTimeout(() => {
-      this.#look = this.#lookOnce().then((open) => this.#schedule(open > 0 ? busyMs : idleMs));
-    }, ms);
-    this.#timer.unref();
-  }
-
-  /** Returns how many are under way. Never throws. */
-  async #lookOnce(): Promise<number> {
-    const { log, metrics, store, watch } = this.options;
-    try {
-      const open = await store.rollouts.open();
-      metrics.set("rollouts_open", {}, open.length);
-      await watch.look(open, Date.now());
-      for (const one of open) await this.#step(one);
-      this.#failing = false;
-      return open.length;
-    } catch (error) {
-      if (!this.#failing) log.warn(failureFacts(error), "rollouts can't be looked at; what they hold stays as it is");
-      this.#failing = true;
-      return 1;
-    }
+  async #look(): Promise<number> {
+    const { metrics, store, watch } = this.options;
+    const open = await store.rollouts.open();
+    metrics.set("rollouts_open", {}, open.length);
+    await watch.look(open, Date.now());
+    for (const one of open) await this.#step(one);
+    return open.length > 0 ? busyMs : idleMs;
   }
 
   async #step(open: OpenRollout): Promise<void> {

@@ -2,7 +2,7 @@
 // nobody could say when it is safe to stop. A changed cluster orphans its open connections in the same way (they vanish from load
 // reports), so it waits too. In: the net changes of a transaction, before its commit. Out: nothing, or `draining`. Called by write.ts.
 import { AppError } from "../errors.js";
-import type { DrainMark } from "../model/drain.js";
+import { drainIn } from "../model/endpoint.js";
 import { fromEndpointRow } from "./endpoint-row.js";
 import { space } from "./objects.js";
 import { toChange } from "./row-change.js";
@@ -46,7 +46,7 @@ function takenFrom(row: RowChange): readonly Held[] {
   if (row.kind !== "endpoint") return [];
   const change = toChange(row);
   if (change.kind !== "endpoint") return [];
-  const before = change.before?.drain;
+  const before = change.before && drainIn(change.before);
   return before && change.after?.drain?.id !== before.id ? [{ name: row.name, drain: before.id }] : [];
 }
 
@@ -60,7 +60,7 @@ async function reshaped(transaction: Transaction, changes: readonly RowChange[])
     [space, clusters, maxNamed],
   );
   return rows.flatMap(({ name, spec }) => {
-    const mark: DrainMark | undefined = fromEndpointRow({ spec }).drain;
+    const mark = drainIn(fromEndpointRow({ spec }));
     return mark ? [{ name, drain: mark.id }] : [];
   });
 }

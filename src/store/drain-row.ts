@@ -93,7 +93,8 @@ interface NodeColumns extends Omit<DrainNode, "ackedAgeMs" | "verdict" | "loadAg
   readonly loadAgeMs: number | null;
 }
 
-const ms = (interval: string): string => `(extract(epoch from ${interval}) * 1000)::float8`;
+/** An interval as a number. */
+export const ms = (interval: string): string => `(extract(epoch from ${interval}) * 1000)::float8`;
 
 // A replica that died took no leave of its Envoys: they count as connected until its lease is over, and are away from then on.
 const nodesOfDrain = `

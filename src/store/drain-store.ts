@@ -20,7 +20,13 @@ export interface WatchedDrain {
   readonly revision: Revision;
   readonly gateways: readonly string[];
   /** Those that can have something in flight: none of a UDP cluster. */
-  readonly endpoints: readonly { readonly cluster: string; readonly endpoint: string; readonly connectTimeoutMs: number }[];
+  readonly endpoints: readonly {
+    readonly cluster: string;
+    readonly endpoint: string;
+    readonly connectTimeoutMs: number;
+    /** In this route alone. */
+    readonly route?: string | undefined;
+  }[];
 }
 
 /** A node has the drain's revision. */
@@ -169,12 +175,19 @@ async function readWatched(pool: pg.Pool): Promise<readonly WatchedDrain[]> {
     ...drain,
     endpoints: endpoints
       .filter(({ guarantee }) => guarantee.kind !== "none-needed")
-      .map(({ cluster, endpoint, connectTimeoutMs }) => ({ cluster, endpoint, connectTimeoutMs })),
+      .map(({ cluster, endpoint, connectTimeoutMs, route }) => ({ cluster, endpoint, connectTimeoutMs, route })),
   }));
 }
 
 async function select(pool: pg.Pool, condition: string, values: readonly unknown[] = []): Promise<readonly DrainRecord[]> {
   return (await read<DrainColumns>(pool, drainQuery(condition), values)).map(fromDrainColumns);
+}
+
+/** Those of `ids` that have ended, or are not there. */
+export async function endedOf(pool: pg.Pool, table: "drains" | "rebalances", ids: readonly string[]): Promise<readonly string[]> {
+  const going = await read<{ id: string }>(pool, `select id from ${table} where id = any($1) and ended_at is null`, [ids]);
+  const open = new Set(going.map(({ id }) => id));
+  return ids.filter((id) => !open.has(id));
 }
 
 /** Drains on the pools. */
@@ -203,12 +216,7 @@ export function createDrainStore({ api, feed, jobs, observe }: DrainStoreOptions
         const page = items.slice(0, limit);
         return { items: page, next: items.length > limit ? page.at(-1)?.id : undefined };
       }),
-    ended: (ids) =>
-      observe("ended_drains", async () => {
-        const going = await read<{ id: string }>(api, "select id from drains where id = any($1) and ended_at is null", [ids]);
-        const open = new Set(going.map(({ id }) => id));
-        return ids.filter((id) => !open.has(id));
-      }),
+    ended: (ids) => observe("ended_drains", () => endedOf(api, "drains", ids)),
     watched: () => observe("watched_drains", () => readWatched(feed)),
     endings: (ids) => observe("drain_endings", () => read(feed, endingsQuery, [ids])),
     async saveAcks(replica, rows) {

@@ -1,6 +1,7 @@
 // Drains within a write: looked for, begun, held, claimed and ended, in the transaction that also changes their endpoints, so that
 // neither is ever true without the other. In: a transaction. Out: rows of `drains` and `drain_nodes`. Called through WriteTx.drains.
 import { type Afterwards, type DrainedEndpoint, type DrainState, goneAfterMs } from "../model/drain.js";
+import type { Labels } from "../model/endpoint.js";
 import type { Author, Revision } from "../model/revision.js";
 import { type DrainColumns, type DrainRecord, drainQuery, fromDrainColumns } from "./drain-row.js";
 import { space } from "./objects.js";
@@ -36,6 +37,8 @@ export interface EndpointFilter {
   readonly port?: number | undefined;
   readonly zone?: string | undefined;
   readonly region?: string | undefined;
+  /** All of them. */
+  readonly labels?: Labels | undefined;
 }
 
 /** How an endpoint went. */
@@ -67,9 +70,14 @@ export interface DrainTx {
   end(id: string, end: DrainEnd): Promise<void>;
 }
 
-/** Ended drains are kept for so long, and each end takes a few that are older. */
+/** What has ended is kept for so long, and each end takes a few that are older. */
 const retention = "30 days";
 const cleanUpStep = 20;
+/** The statement that takes them. */
+export function endedRowsGone(table: "drains" | "rebalances"): string {
+  return `delete from ${table} where id in (select id from ${table} where ended_at < clock_timestamp() - interval '${retention}'
+                                             order by ended_at limit ${cleanUpStep} for update skip locked)`;
+}
 
 /** `revisionId`: of the revision that the transaction is going to make. */
 export function createDrainTx(transaction: Transaction, revisionId: string): DrainTx {
@@ -100,10 +108,7 @@ export function createDrainTx(transaction: Transaction, revisionId: string): Dra
           where id = $1 and ended_at is null`,
         [id, state, safeToStop, leftOpen, outcome],
       );
-      await transaction.query(
-        `delete from drains where id in (select id from drains where ended_at < clock_timestamp() - interval '${retention}'
-                                          order by ended_at limit ${cleanUpStep} for update skip locked)`,
-      );
+      await transaction.query(endedRowsGone("drains"));
     },
   };
 }
@@ -115,13 +120,14 @@ function createLooks(
   one: (condition: string, values: readonly unknown[]) => Promise<DrainRecord | undefined>,
 ): Looks {
   return {
-    async endpointsWith({ cluster, address, port, zone, region }, limit) {
+    async endpointsWith({ cluster, address, port, zone, region, labels }, limit) {
       const rows = await transaction.query<{ name: string }>(
         `select name from endpoints where space = $1 and ($2::text is null or cluster = $2)
             and ($3::text is null or spec->>'address' = $3) and ($4::int is null or (spec->>'port')::int = $4)
             and ($5::text is null or spec->>'zone' = $5) and ($6::text is null or spec->>'region' = $6)
-          order by name limit $7`,
-        [space, cluster, address, port, zone, region, limit],
+            and ($7::jsonb is null or spec->'labels' @> $7::jsonb)
+          order by name limit $8`,
+        [space, cluster, address, port, zone, region, labels && JSON.stringify(labels), limit],
       );
       return rows.map(({ name }) => name);
     },

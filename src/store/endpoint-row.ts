@@ -32,6 +32,11 @@ export function fromEndpointRow({ spec }: Pick<EndpointRow, "spec">): Endpoint {
     priority: spec.priority,
     enabled: spec.enabled,
     ...(spec.ttlMs === undefined ? {} : { ttlMs: spec.ttlMs }),
-    ...(spec.drain ? { drain: spec.drain } : {}),
+    ...(spec.labels ? { labels: spec.labels } : {}),
+    ...(spec.drain ? { drain: fromMark(spec.drain) } : {}),
   };
+}
+
+function fromMark({ id, phase, route }: JsonForm<NonNullable<Endpoint["drain"]>>): NonNullable<Endpoint["drain"]> {
+  return { id, phase, ...(route === undefined ? {} : { route }) };
 }

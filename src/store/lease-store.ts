@@ -62,7 +62,7 @@ const lookedQuery = `
    where exists (select from endpoint_leases)`;
 const overQuery = `
   select distinct endpoint_leases.cluster from endpoint_leases join endpoints using (space, name), lease_watch
-   where endpoint_leases.space = $1 and ${isOver} and not jsonb_exists(endpoints.spec, 'drain') order by cluster`;
+   where endpoint_leases.space = $1 and ${isOver} and not (jsonb_exists(endpoints.spec, 'drain') and not jsonb_exists(endpoints.spec->'drain', 'route')) order by cluster`;
 const renewedQuery = `
   select name, cluster, drain from endpoint_leases, lease_watch
    where space = $1 and drain is not null and not (${isOver}) order by name limit 100`;

@@ -13,6 +13,7 @@ import { createLeaseStore, type LeaseStore } from "./lease-store.js";
 import { createReads, type StoreReads } from "./object-reads.js";
 import { createObserver, observeReads, observeStatus, watchPools } from "./observed.js";
 import { createPool } from "./pool.js";
+import { createRebalanceStore, type RebalanceStore } from "./rebalance-store.js";
 import { type PruneStep, pruneStep, type RetentionRule } from "./retention.js";
 import { type FeedAnswer, readAfter } from "./revision-feed.js";
 import { type Channel, RevisionHints } from "./revision-hints.js";
@@ -47,6 +48,9 @@ export { beyondCut } from "./history-cut.js";
 export type { Lease, LeaseLook, LeaseStore } from "./lease-store.js";
 export type { ListFilter, ListPage, Page, StoreReads } from "./object-reads.js";
 export type { Stored } from "./objects.js";
+export type { RebalanceNode, RebalanceRecord } from "./rebalance-row.js";
+export type { OpenRebalance, RebalanceLoad, RebalancePage, RebalanceStore } from "./rebalance-store.js";
+export type { NewRebalance, RebalanceEnd, RebalanceTx } from "./rebalance-tx.js";
 export type { PruneStep, RetentionRule } from "./retention.js";
 export { toRetentionRule } from "./retention.js";
 export type { FeedAnswer } from "./revision-feed.js";
@@ -120,6 +124,7 @@ export interface Store {
   readonly status: StatusStore;
   readonly rollouts: RolloutStore;
   readonly drains: DrainStore;
+  readonly rebalances: RebalanceStore;
   readonly leases: LeaseStore;
   close(): Promise<void>;
 }
@@ -168,6 +173,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     status: observeStatus(createStatusStore(feed, notify), observe),
     rollouts: createRolloutStore(api, feed),
     drains: createDrainStore({ api, feed, jobs: jobOptions, observe }),
+    rebalances: createRebalanceStore(api, feed, jobOptions, observe),
     leases: createLeaseStore(api, jobOptions, observe),
     async close() {
       stopWatching();

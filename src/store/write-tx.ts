@@ -15,6 +15,7 @@ import { createDrainTx, type DrainTx } from "./drain-tx.js";
 import { readCut, refuseBeyond } from "./history-cut.js";
 import { createLeaseTx, type LeasedRow, type LeaseTx, renewWritten } from "./lease-tx.js";
 import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
+import { createRebalanceTx, type RebalanceTx } from "./rebalance-tx.js";
 import { writeReferences } from "./references.js";
 import { RolloutWrites } from "./rollout-writes.js";
 import { toChange } from "./row-change.js";
@@ -58,6 +59,7 @@ export interface WriteTx {
   /** How many of them were there. */
   deleteAll(kind: Kind, names: readonly string[]): Promise<number>;
   readonly drains: DrainTx;
+  readonly rebalances: RebalanceTx;
   /** Leases end and go on by this; whoever writes an endpoint with `ttlMs` renews its lease by that alone. */
   readonly leases: LeaseTx;
   /** Marks endpoints that are there as drained, or, without a mark, as not: nothing else can. `enabled`, when given, is set too. */
@@ -92,6 +94,7 @@ export class ObjectWrites implements WriteTx {
   /** `<kind> <name>` → what became of it. */
   readonly #changes = new Map<string, RowChange>();
   readonly drains: DrainTx;
+  readonly rebalances: RebalanceTx;
   readonly leases: LeaseTx;
   #base: Revision | undefined;
   readonly rollouts: RolloutWrites;
@@ -104,6 +107,7 @@ export class ObjectWrites implements WriteTx {
     this.leases = createLeaseTx(transaction);
     this.rollouts = new RolloutWrites(transaction, this);
     this.drains = createDrainTx(transaction, revisionId);
+    this.rebalances = createRebalanceTx(transaction);
   }
 
   /** The revision that the work has looked at as the newest; undefined: it has not looked at the whole. */

@@ -229,6 +229,17 @@ export const metricTable = {
     buckets: patient,
   },
   drain_left_open_total: { kind: "counter", labels: [], help: "Requests and connections left open at the end of drains." },
+  rebalances_open: { kind: "gauge", labels: [], help: "Rebalances that have not ended; of the whole fleet." },
+  rebalances_ended_total: {
+    kind: "counter",
+    labels: ["state"],
+    help: "Rebalances that this replica brought to their end (done, superseded); cancelled ones and those that another call superseded are not in it.",
+  },
+  rebalance_closed_total: {
+    kind: "counter",
+    labels: [],
+    help: "Connections that were open at the endpoints that this replica had closed for rebalances.",
+  },
   endpoint_leases_held: {
     kind: "gauge",
     labels: [],

@@ -2,7 +2,7 @@
 // EDS is where everything belongs that changes while connections are open: addresses, weights, draining, the split of L4 routes.
 import type { Cluster } from "../model/cluster.js";
 import { closesByHop, hasKillSwitch, keepsSessions } from "../model/drain-guarantee.js";
-import { type Endpoint, takesNew } from "../model/endpoint.js";
+import { drainIn, type Endpoint, takesNew } from "../model/endpoint.js";
 import type { Backend, TcpRoute, UdpRoute } from "../model/route.js";
 import type { ClusterLoadAssignmentProto, LbEndpointProto, LocalityLbEndpointsProto } from "../proto/messages.js";
 import { hasHops, type Transport } from "./config-source.js";
@@ -19,7 +19,7 @@ export function toAssignment(cluster: Cluster, endpoints: readonly Endpoint[], t
     cluster_name: cluster.name,
     endpoints: localities.map((members) => ({
       locality: { region: members[0].region, zone: members[0].zone },
-      lb_endpoints: toLbEndpoints(cluster, members, isOuter),
+      lb_endpoints: toLbEndpoints(cluster, members, { isOuter }),
       load_balancing_weight: { value: enabledWeight(members) },
       priority: members[0].priority,
     })),
@@ -40,31 +40,38 @@ export interface SplitBackend {
 export function toSplitAssignment(route: TcpRoute | UdpRoute, backends: readonly SplitBackend[]): ClusterLoadAssignmentProto {
   return {
     cluster_name: splitClusterName(route),
-    endpoints: backends.flatMap(toSplitLocalities),
+    endpoints: backends.flatMap((backend) => toSplitLocalities(route, backend)),
     // 140 % by default: with a third of a backend's endpoints down, its share would already shrink. So it holds until the last
     // one.
     policy: { overprovisioning_factor: { value: 100_000 } },
   };
 }
 
-function toSplitLocalities({ backend, cluster, endpoints }: SplitBackend): LocalityLbEndpointsProto[] {
+function toSplitLocalities(
+  { name: route }: TcpRoute | UdpRoute,
+  { backend, cluster, endpoints }: SplitBackend,
+): LocalityLbEndpointsProto[] {
   return groupBy(endpoints, (endpoint) => JSON.stringify([endpoint.priority])).map((members) => ({
     locality: { sub_zone: backend.cluster },
-    lb_endpoints: toLbEndpoints(cluster, members, false),
+    lb_endpoints: toLbEndpoints(cluster, members, { route }),
     // Envoy refuses a weight of 0; a locality without one gets nothing, and its open connections go on.
     ...(backend.weight > 0 ? { load_balancing_weight: { value: backend.weight } } : {}),
     priority: members[0].priority,
   }));
 }
 
-/** `isOuter`: reached by way of the cluster's hop (hop.ts). */
-function toLbEndpoints(cluster: Cluster, endpoints: readonly Endpoint[], isOuter: boolean): LbEndpointProto[] {
+/** `isOuter`: reached by way of the cluster's hop (hop.ts). `route`: whose own cluster this is. */
+function toLbEndpoints(
+  cluster: Cluster,
+  endpoints: readonly Endpoint[],
+  { isOuter = false, route }: { readonly isOuter?: boolean; readonly route?: string },
+): LbEndpointProto[] {
   const port = checkPort(cluster);
   const canClose = hasKillSwitch(cluster);
   return endpoints.map((endpoint) => ({
     ...(isOuter ? outerEndpoint(endpoint, port) : directEndpoint(endpoint, port)),
-    ...toHealthStatus(cluster, endpoint),
-    ...(canClose && endpoint.drain?.phase === "closing" ? turned : {}),
+    ...toHealthStatus(cluster, endpoint, route),
+    ...(canClose && drainIn(endpoint, route)?.phase === "closing" ? turned : {}),
     load_balancing_weight: { value: endpoint.weight },
   }));
 }
@@ -79,14 +86,14 @@ function directEndpoint(endpoint: Endpoint, port: number | undefined): LbEndpoin
 }
 
 /** UNHEALTHY sends away the sessions that DRAINING lets stay; requests under way go on with either. */
-function toHealthStatus(cluster: Cluster, endpoint: Endpoint): LbEndpointProto {
-  if (takesNew(endpoint)) return {};
-  return { health_status: keepsSessions(cluster) && endpoint.drain?.phase === "closing" ? "UNHEALTHY" : "DRAINING" };
+function toHealthStatus(cluster: Cluster, endpoint: Endpoint, route: string | undefined): LbEndpointProto {
+  if (takesNew(endpoint, route)) return {};
+  return { health_status: keepsSessions(cluster) && drainIn(endpoint, route)?.phase === "closing" ? "UNHEALTHY" : "DRAINING" };
 }
 
 /** When none is enabled, the weight that they would have: it must be at least 1. */
 function enabledWeight(endpoints: readonly Endpoint[]): number {
-  const enabled = endpoints.filter(takesNew);
+  const enabled = endpoints.filter((endpoint) => takesNew(endpoint));
   return (enabled.length > 0 ? enabled : endpoints).reduce((sum, endpoint) => sum + endpoint.weight, 0);
 }
 

@@ -5,7 +5,7 @@
 // Pure. Called by resources.ts and static-bootstrap.ts; only Envoys whose bootstrap has the listener get any of this.
 import type { Cluster } from "../model/cluster.js";
 import { hopCheck } from "../model/drain-guarantee.js";
-import { addressKey, type Endpoint } from "../model/endpoint.js";
+import { addressKey, drainIn, type Endpoint } from "../model/endpoint.js";
 import { any } from "../proto/encode.js";
 import type { ClusterLoadAssignmentProto, ClusterProto, LbEndpointProto } from "../proto/messages.js";
 import { type Transport, toConfigSource } from "./config-source.js";
@@ -109,7 +109,7 @@ function innerEndpoint(key: string, endpoint: Endpoint): LbEndpointProto {
     metadata: {
       filter_metadata: {
         "envoy.lb": keyMetadata(key),
-        ...(endpoint.drain?.phase === "closing" ? turned.metadata.filter_metadata : {}),
+        ...(drainIn(endpoint)?.phase === "closing" ? turned.metadata.filter_metadata : {}),
       },
     },
   };

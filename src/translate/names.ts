@@ -18,7 +18,7 @@ export function hopOwner(clusterName: string): string | undefined {
 }
 
 /** The cluster that a TCP or UDP route has for itself: `tcp/<route>` or `udp/<route>`. */
-export function splitClusterName(route: TcpRoute | UdpRoute): string {
+export function splitClusterName(route: Pick<TcpRoute | UdpRoute, "protocol" | "name">): string {
   return `${route.protocol}/${route.name}`;
 }
 

@@ -36,8 +36,8 @@ export interface XdsServer {
   close(graceMs: number): Promise<void>;
   /** Open discovery streams. */
   streamCount(): number;
-  /** How often Envoys report their load. */
-  setReportPace(pace: Pace): void;
+  /** How often Envoys report their load: as often as any of those who say so needs it. */
+  setReportPace(who: string, pace: Pace): void;
 }
 
 /** Nodes that are remembered over reconnects; the one heard of longest ago is forgotten beyond it. */
@@ -65,6 +65,8 @@ class GrpcXdsServer implements XdsServer {
   readonly #stopMeasuring: () => void;
   readonly #open = new Set<StreamCall>();
   readonly #reports: ReportStreams;
+  /** Who needs load reports at the pace of a drain. */
+  readonly #inNeed = new Set<string>();
   readonly #counts = new Map<StreamKind, number>();
   #ordinal = 0;
   /** Time over which streams leave rollouts that have ended, ms. */
@@ -120,8 +122,10 @@ class GrpcXdsServer implements XdsServer {
     return this.#open.size;
   }
 
-  setReportPace(pace: Pace): void {
-    this.#reports.setPace(pace);
+  setReportPace(who: string, pace: Pace): void {
+    if (pace === "drain") this.#inNeed.add(who);
+    else this.#inNeed.delete(who);
+    this.#reports.setPace(this.#inNeed.size > 0 ? "drain" : "idle");
   }
 
   async close(graceMs: number): Promise<void> {

@@ -1,5 +1,5 @@
 // Calls on drains: what they take, what they answer, what they refuse, without Envoys: what Envoys would say is written as rows.
-// Mutants tried and caught: the last-endpoint rule counting disabled endpoints, or draining ones; `sameDrain` left out (a second drain
+// Mutants tried and caught: the last-endpoint rule counting disabled endpoints, or draining ones; a selector whose labels are not looked at, or any of which is enough; `sameDrain` left out (a second drain
 // of the same endpoint); a removal without a drain taken for safe; cancel leaving the mark; `override` ignored.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { DrainJobs } from "../../src/drain/drain-jobs.js";
@@ -127,6 +127,27 @@ describe("a drain", () => {
     expect([none.status, faults(none.body)]).toEqual([422, ["unknown_endpoint /selector"]]);
   });
 
+  test("takes what a selector finds: labels, zone and address must all hold, in one cluster or in all", async () => {
+    const labelled = [
+      [1, { version: "v1", "team/owner": "a" }],
+      [2, { version: "v1" }],
+      [3, { version: "v2" }],
+    ] as const;
+    for (const [host, labels] of labelled) await call("PATCH", `/v1/clusters/${app}/endpoints/${key(host)}`, { labels });
+    const found = async (selector: object, cluster: string | undefined = app): Promise<readonly string[]> => {
+      const { drain } = await start({ ...(cluster ? { cluster } : {}), selector }, "?override=last-endpoint");
+      await call("DELETE", `/v1/drains/${drain.id}`);
+      return drain.endpoints.map(({ endpoint }) => endpoint);
+    };
+    expect(await found({ labels: { version: "v1" } })).toEqual([key(1), key(2)]);
+    expect(await found({ labels: { version: "v1", "team/owner": "a" } })).toEqual([key(1)]);
+    expect(await found({ labels: { version: "v1" }, zone: "z0" })).toEqual([key(2)]);
+    expect(await found({ labels: { version: "v2" }, address: `10.0.${count}.3` })).toEqual([key(3)]);
+    expect(await found({ address: key(2) }, "")).toEqual([key(2)]);
+    const none = await call("POST", "/v1/drains", { cluster: app, selector: { labels: { version: "v1" }, address: key(3) } });
+    expect([none.status, faults(none.body)]).toEqual([422, ["unknown_endpoint /selector"]]);
+  });
+
   test("is planned and not begun with dryRun", async () => {
     const plan = await call("POST", "/v1/drains?dryRun=true", { cluster: app, endpoints: [key(1)] });
     expect([plan.status, plan.body]).toMatchObject([200, { revision: null, objects: [{ kind: "endpoint", change: "updated" }] }]);
@@ -161,6 +182,9 @@ describe("a drain", () => {
     [{ address: "10.0.0.1:80", timeoutMs: 3_600_001 }, ["out_of_range /timeoutMs"]],
     [{ address: "10.0.0.1:80", afterwards: "keep" }, ["not_one_of /afterwards"]],
     [{ selector: {} }, expect.any(Array)],
+    [{ selector: { labels: {} } }, ["wrong_count /selector/labels"]],
+    [{ selector: { labels: { "-": "a" } } }, ["wrong_format /selector/labels/-"]],
+    [{ selector: { address: "web-1" } }, ["wrong_format /selector/address"]],
   ])("%j is refused", async (body, problems) => {
     const answer = await call("POST", "/v1/drains", body);
     expect([answer.status, faults(answer.body)]).toEqual([422, problems]);

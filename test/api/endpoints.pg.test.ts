@@ -72,6 +72,35 @@ test("left out, region and zone are those that the endpoint has, one at a time, 
   expect(await place()).toMatchObject([{ weight: 4, region: "eu", zone: "eu-1" }]);
 });
 
+test("labels are kept, shown, patched as a whole, and gone when a PUT leaves them out; a change of them is a revision", async () => {
+  await it.api.post("/v1/clusters", { name: "labelled", endpoints: [ip(1, { labels: { version: "v1", "team/owner": "" } })] });
+  const path = "/v1/clusters/labelled/endpoints/10.0.0.1:80";
+  const labelsOf = async () => (await it.api.get<{ labels?: object }>(path)).labels;
+  expect(await labelsOf()).toEqual({ version: "v1", "team/owner": "" });
+  expect((await call("PATCH", path, { weight: 2 })).body).toMatchObject({ object: { labels: { version: "v1" }, weight: 2 } });
+  expect((await call("PATCH", path, { labels: { version: "v2" } })).body).toMatchObject({ changed: true });
+  expect(await labelsOf()).toEqual({ version: "v2" });
+  expect((await call("PUT", path, (await call("GET", path)).body)).body).toMatchObject({ changed: false });
+  expect((await call("PUT", path, {})).body).toMatchObject({ changed: true });
+  expect(await labelsOf()).toBeUndefined();
+  expect((await call("PATCH", path, { labels: {} })).body).toMatchObject({ changed: false, object: { weight: 1 } });
+
+  const many = Object.fromEntries(Array.from({ length: 17 }, (_, at) => [`k${at}`, "v"]));
+  for (const [labels, fault] of [
+    [{ "": "a" }, "wrong_format /labels/"],
+    [{ "a b": "a" }, "wrong_format /labels/a b"],
+    [{ ["k".repeat(64)]: "a" }, `wrong_format /labels/${"k".repeat(64)}`],
+    [{ a: "b/c" }, "wrong_format /labels/a"],
+    [{ a: "v".repeat(64) }, "wrong_format /labels/a"],
+    [{ a: 1 }, "wrong_type /labels/a"],
+    [many, "wrong_count /labels"],
+  ] as const)
+    expect([(await call("PATCH", path, { labels })).status, ...faults((await call("PUT", path, { labels })).body)]).toEqual([
+      422,
+      fault,
+    ]);
+});
+
 test("what is no endpoint is refused", async () => {
   await it.api.post("/v1/clusters", { name: "bad" });
   const put = async (key: string, body: object) => {

@@ -93,6 +93,23 @@ test("without --wait it is begun, and that is not 0", async () => {
   expect([code, error]).toEqual([5, expect.stringContaining("chancery drain --follow")]);
 });
 
+test("a selector finds the endpoints: labels that `endpoint --label` gave, in one cluster or in all", async () => {
+  const labelled = await chancery("endpoint", `${app}/${key(2)}`, "--label", "version=v1", `run=${app}`).done;
+  expect([labelled.code, labelled.out]).toEqual([0, expect.stringContaining(`labels={"version":"v1","run":"${app}"}`)]);
+  expect((await chancery("get", "endpoints", app).done).out).toMatch(new RegExp(`2:80 .* run=${app},version=v1 `));
+  const one = await chancery("drain", app, "--label", "version=v1").done;
+  expect([one.code, one.out]).toEqual([5, expect.stringContaining(`: ${app}/${key(2)}\n`)]);
+  const all = await chancery("drain", "--all", "--label", "version=v1", `run=${app}`, "--address", `10.0.${count}.2`).done;
+  expect(all.out).toContain(`: ${app}/${key(2)}\n`);
+  for (const wrong of [
+    ["--label", "version=v1"],
+    [app, key(1), "--zone", "a"],
+    [app, "--label", "version"],
+    [app, "--label", "a=1", "a=2"],
+  ])
+    expect((await chancery("drain", ...wrong).done).code).toBe(2);
+});
+
 test("the last endpoint is refused until that is overridden", async () => {
   const refused = await chancery("drain", app, key(1), key(2)).done;
   expect([refused.code, refused.error]).toEqual([1, expect.stringContaining("override last-endpoint")]);

@@ -118,7 +118,12 @@ const endpointsOf = (cluster: string): fc.Arbitrary<Endpoint[]> =>
         zone: fc.constantFrom("", "1"),
         priority: fc.constantFrom(0, 1, 5, 127),
         enabled: fc.boolean(),
-        drain: fc.constantFrom({ id: "d", phase: "draining" as const }, { id: "d", phase: "closing" as const }),
+        labels: fc.constantFrom({ version: "v1" }, { "team/x": "" }),
+        drain: fc.constantFrom<NonNullable<Endpoint["drain"]>>(
+          { id: "d", phase: "draining" },
+          { id: "d", phase: "closing" },
+          { id: "d", phase: "closing", route: "t0" },
+        ),
       },
       { requiredKeys: ["cluster", "address", "port", "weight", "region", "zone", "priority", "enabled"] },
     ),

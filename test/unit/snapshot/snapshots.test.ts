@@ -1,11 +1,11 @@
 // What a change costs, what is forgotten, and what another history leaves behind. Mutants tried: every backend touched by a shift of
-// weights; gateways forgotten by `release` alone; the first step after a Seq in place of the least; changes kept over a full load.
+// weights; endpoints published whether or not their bytes changed; gateways forgotten by `release` alone; the first step after a Seq in place of the least; changes kept over a full load.
 import { expect, test } from "vitest";
 import { DesiredState } from "../../../src/model/desired-state.js";
 import type { HttpRoute } from "../../../src/model/route.js";
 import { ResourceTable } from "../../../src/snapshot/resource-table.js";
 import { Snapshots } from "../../../src/snapshot/snapshots.js";
-import { cluster, httpListener, httpRoute, StreamWorld } from "../../support/stream-world.js";
+import { cluster, endpoint, httpListener, httpRoute, StreamWorld } from "../../support/stream-world.js";
 
 function weighted(route: HttpRoute, weights: readonly number[]): HttpRoute {
   if (route.action.kind !== "forward") return route;
@@ -30,6 +30,23 @@ test("a shift of weights translates one RouteConfiguration, and no cluster and n
   expect(world.wanted("cluster")).toEqual(["a", "b", "c"]);
   world.pass(10_000);
   expect(world.wanted("cluster")).toEqual(["a", "c"]); // What came is there, and what went is gone after its grace.
+});
+
+test("a change of an endpoint's labels is a revision that publishes nothing", () => {
+  const world = new StreamWorld(true);
+  world.commit(
+    world.put("cluster", cluster("a")),
+    world.put("endpoint", endpoint("a", 1)),
+    world.put("listener", httpListener("web", 80)),
+    world.put("route", httpRoute("r", "web", "/r", ["a"])),
+  );
+  const changed: number[] = [];
+  world.snapshots.onPublished((gateways) => changed.push(gateways.size));
+  const { revision } = world.snapshots;
+  world.commit(world.put("endpoint", { ...endpoint("a", 1), labels: { version: "v1" } }));
+  expect([world.snapshots.revision, changed.filter((count) => count > 0)]).toEqual([revision + 1, []]);
+  world.commit(world.put("endpoint", { ...endpoint("a", 1), labels: { version: "v1" }, weight: 7 }));
+  expect(changed.filter((count) => count > 0)).toEqual([1]);
 });
 
 test("a gateway that nobody asks for is forgotten when its last listener goes", () => {

@@ -1,0 +1,35 @@
+// Callers who wait until a drain or a rebalance has ended, as many as the API lets wait. In: an id and a request. Out: nothing; the
+// caller reads what became of it. Called by drains.ts and rebalances.ts.
+import type { IncomingMessage } from "node:http";
+import { DrainWaits } from "../drain/drain-waits.js";
+import { AppError } from "../errors.js";
+import type { DrainStore } from "../store/store.js";
+import type { ApiContext } from "./context.js";
+
+/** Ends when it has ended, the time is over, the client has gone or the server closes. @throws too_many_requests */
+export type EndWait = (id: string, timeoutMs: number, raw: IncomingMessage) => Promise<void>;
+
+/** One per kind: it counts who waits. */
+export function createEndWait(
+  store: Pick<DrainStore, "ended">,
+  { limits: { maxWaits }, metrics, closing }: Pick<ApiContext, "limits" | "metrics" | "closing">,
+): EndWait {
+  const waits = new DrainWaits(store);
+  let waiting = 0;
+  return async (id, timeoutMs, raw) => {
+    if (waiting >= maxWaits) {
+      metrics.count("limit_hits_total", { limit: "api_max_waits" });
+      throw new AppError("too_many_requests", { maxWaits, detail: `${maxWaits} callers wait already` });
+    }
+    waiting++;
+    const gone = new AbortController();
+    const onClose = (): void => gone.abort();
+    raw.socket.once("close", onClose);
+    try {
+      await waits.until(id, timeoutMs, AbortSignal.any([closing, gone.signal]));
+    } finally {
+      waiting--;
+      raw.socket.off("close", onClose);
+    }
+  };
+}
