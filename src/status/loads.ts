@@ -3,7 +3,7 @@
 // hot restart). In: reports, from xds/report-services.ts. Out: NodeLoad. Pure, no clock. Read by drain/ and whoever wants error rates.
 import type { NodeIdentity } from "../model/node.js";
 import { type LoadReport, LoadStream, steadyIn, type TimedReport } from "./load-stream.js";
-import { type MetricsSample, MetricsStream } from "./metrics-stream.js";
+import { type ConnectionCount, type MetricsSample, MetricsStream } from "./metrics-stream.js";
 
 /** A stream that has said nothing for this long says nothing any more. Reports come each second. */
 export const silentAfterMs = 5_000;
@@ -39,6 +39,8 @@ export interface NodeLoad {
   leftOver(cluster: string, steadySince: number | undefined): number | undefined;
   /** A moment from `from` on at which nothing in the cluster waited for a connection. Undefined: none is known. */
   quietSince(cluster: string, from: number): number | undefined;
+  /** Connections of clients: one list for each metrics stream here that counts; empty of one that does not tell. See `MetricsStream.clientConnections`. */
+  readonly clientConnections: readonly (readonly ConnectionCount[])[];
   /** Answers to clients since the streams opened, and 5xx among them (`http.*.downstream_rq_xx`). Both only go up while they last. */
   readonly answers: number;
   readonly errors: number;
@@ -236,6 +238,7 @@ function view(node: Node, now: number): NodeLoad {
       const moments = metrics.map((stream) => stream.quietSince(cluster, from));
       return moments.includes(undefined) || moments.length === 0 ? undefined : Math.max(...moments.map((at) => at ?? 0));
     },
+    clientConnections: node.metricsStreams.size > 0 ? metrics.map((stream) => stream.clientConnections) : [],
     answers: sum([...node.metricsStreams].map((stream) => stream.answers)),
     errors: sum([...node.metricsStreams].map((stream) => stream.errors)),
   };

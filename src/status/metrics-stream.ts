@@ -11,6 +11,14 @@ export interface MetricsSample {
   /** Answers to clients since the last message, and those among them that are 5xx. */
   readonly answers: number;
   readonly errors: number;
+  /** Connections of clients over all listeners, those on their way out too; undefined: its settings leave that out. */
+  readonly clientConnections?: number | undefined;
+}
+
+/** Connections of clients at one moment, ms. */
+export interface ConnectionCount {
+  readonly at: number;
+  readonly connections: number;
 }
 
 const noGauges: ClusterGauges = { connections: 0, requests: 0, pending: 0, membershipChanged: false };
@@ -27,6 +35,7 @@ export class MetricsStream {
   readonly #leftOvers = new Map<string, LeftOver>();
   #answers = 0;
   #errors = 0;
+  #clientConnections: readonly ConnectionCount[] = [];
 
   constructor(readonly openedAt: number) {
     this.#receivedAt = openedAt;
@@ -42,6 +51,10 @@ export class MetricsStream {
   get errors(): number {
     return this.#errors;
   }
+  /** Of the newest two messages, the older first; empty: the newest does not tell. */
+  get clientConnections(): readonly ConnectionCount[] {
+    return this.#clientConnections;
+  }
   /** When the newest sample was made; undefined before that is known. */
   get sampledAt(): number | undefined {
     return this.#sampledAt.at(-1);
@@ -54,6 +67,9 @@ export class MetricsStream {
     this.#receivedAt = receivedAt;
     this.#answers += sample.answers;
     this.#errors += sample.errors;
+    if (sample.clientConnections === undefined) this.#clientConnections = [];
+    else if (madeAt !== undefined)
+      this.#clientConnections = [...this.#clientConnections.slice(-1), { at: madeAt, connections: sample.clientConnections }];
     if (madeAt !== undefined && sample.clusters) this.sampled(sample.clusters, madeAt);
   }
 

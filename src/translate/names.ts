@@ -4,6 +4,9 @@ import type { TcpRoute, UdpRoute } from "../model/route.js";
 /** The static cluster of the bootstrap through which an Envoy reaches the control plane. */
 export const controlPlaneCluster = "chancery";
 
+/** Of every RouteConfiguration whose listener has a health check, the route that answers it. */
+export const healthRoute = "chancery/health";
+
 /** The internal listener of the bootstrap through which connections to the endpoints of a cluster with a hop go on (hop.ts). */
 export const hopListener = "chancery/hop";
 

@@ -29,9 +29,11 @@ const gauges: ReadonlyMap<string, Gauge> = new Map([
   ["cluster.membership_change", "membershipChanged"],
 ]);
 const answersName = "http.downstream_rq_xx";
+/** Connections of clients on all listeners, those that are being let go too. The admin page's are not in it. */
+const connectionsName = "server.total_connections";
 /** Whatever begins otherwise, or is longer, is passed over without being read. */
-const longestName = Math.max(answersName.length, ...[...gauges.keys()].map((name) => name.length));
-const firstLetters = new Set(["c", "h"].map((letter) => letter.charCodeAt(0)));
+const longestName = Math.max(answersName.length, connectionsName.length, ...[...gauges.keys()].map((name) => name.length));
+const firstLetters = new Set(["c", "h", "s"].map((letter) => letter.charCodeAt(0)));
 
 interface Metric {
   readonly labels: ReadonlyMap<string, string>;
@@ -46,12 +48,13 @@ interface Reading {
   stampMs: number | undefined;
   answers: number;
   errors: number;
+  clientConnections: number | undefined;
 }
 
 /** @throws RangeError when the bytes are not the message. */
 export function readMetricsMessage(bytes: Buffer): MetricsMessage {
   const reader = protobuf.Reader.create(bytes);
-  const reading: Reading = { clusters: new Map(), stampMs: undefined, answers: 0, errors: 0 };
+  const reading: Reading = { clusters: new Map(), stampMs: undefined, answers: 0, errors: 0, clientConnections: undefined };
   let node: RequestNode | undefined;
   while (reader.pos < reader.len) {
     const tag = reader.uint32();
@@ -59,9 +62,9 @@ export function readMetricsMessage(bytes: Buffer): MetricsMessage {
     else if (tag >>> 3 === 2) readFamily(reader, bytes, reader.uint32(), reading);
     else reader.skipType(tag & 7);
   }
-  const { clusters, stampMs, answers, errors } = reading;
+  const { clusters, stampMs, ...rest } = reading;
   // The cluster of the control plane itself is always in use: without any gauge, the Envoy's settings leave them out.
-  return { node, sample: { stampMs, clusters: clusters.size > 0 ? clusters : undefined, answers, errors } };
+  return { node, sample: { stampMs, clusters: clusters.size > 0 ? clusters : undefined, ...rest } };
 }
 
 function readIdentifier(reader: protobuf.Reader, length: number): RequestNode | undefined {
@@ -83,10 +86,14 @@ function readFamily(reader: protobuf.Reader, bytes: Buffer, length: number, into
     const tag = reader.uint32();
     if (tag >>> 3 === 1) {
       name = readName(reader, bytes);
-      if (name === undefined || (name !== answersName && !gauges.has(name))) return skipTo(reader, end);
+      if (name === undefined || !isRead(name)) return skipTo(reader, end);
     } else if (tag >>> 3 === 4 && name !== undefined) take(name, readMetric(reader, reader.uint32()), into);
     else reader.skipType(tag & 7);
   }
+}
+
+function isRead(name: string): boolean {
+  return name === answersName || name === connectionsName || gauges.has(name);
 }
 
 function readName(reader: protobuf.Reader, bytes: Buffer): string | undefined {
@@ -104,6 +111,10 @@ function skipTo(reader: protobuf.Reader, end: number): void {
 
 function take(name: string, { labels, value, stampMs }: Metric, into: Reading): void {
   into.stampMs = stampMs ?? into.stampMs;
+  if (name === connectionsName) {
+    into.clientConnections = value;
+    return;
+  }
   if (name === answersName) {
     const first = labels.get(classLabel);
     if (labels.get(listenerLabel) === adminPrefix || first === "1") return; // 1xx are not the answer.
