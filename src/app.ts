@@ -10,6 +10,7 @@ import type { Config } from "./config.js";
 import { createDrainWatch, type WatchOfDrains } from "./drain/create-watch.js";
 import { DrainJobs } from "./drain/drain-jobs.js";
 import { LeaseJobs } from "./drain/lease-jobs.js";
+import { NodeDrainJobs } from "./drain/node-drain-jobs.js";
 import type { DrainWatch } from "./drain/watch.js";
 import { inverseOf } from "./model/revision.js";
 import { objectsOfResource } from "./plan/object-resources.js";
@@ -53,6 +54,7 @@ interface Rooms {
   readonly rollouts: RolloutDriver;
   readonly drainJobs: DrainJobs;
   readonly leaseJobs: LeaseJobs;
+  readonly nodeDrainJobs: NodeDrainJobs;
   readonly watch: DrainWatch;
 }
 
@@ -90,6 +92,7 @@ function createFleet(
     store: store.status,
     changedBy: (gateway, revision) => snapshots.changedBy(gateway, revision),
     gatewayKnown: (gateway) => snapshots.isKnown(gateway),
+    isDrained: (node) => snapshots.isDrained(node),
     authorOf: (revision) => store.read.revision(revision),
     onSyncHint: (callback) => store.onSyncHint(callback),
     onRefusal: webhook && ((refusal) => webhook.tell(refusal)),
@@ -204,6 +207,7 @@ class ControlPlane implements App {
     this.rooms.watch.start();
     this.rooms.drainJobs.start();
     this.rooms.leaseJobs.start();
+    this.rooms.nodeDrainJobs.start();
     const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
     this.rooms.rollouts.start();
     this.#serving = !this.#abort.signal.aborted;
@@ -236,6 +240,7 @@ class ControlPlane implements App {
     await xds.close(shutdownGraceMs);
     await api.close();
     await drainJobs.stop();
+    await this.rooms.nodeDrainJobs.stop();
     await this.rooms.watch.close();
     await fleet.close();
     await webhook?.close();
@@ -323,8 +328,19 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     stateFile: keeper?.state ?? { state: "off" as const },
   });
   const drainJobs = new DrainJobs({ store, log: log.child({ room: "drain" }), metrics });
+  const nodeDrainJobs = new NodeDrainJobs({
+    replica: config.process.replicaId,
+    store,
+    state: () => follower.snapshots.state,
+    fleet,
+    loads,
+    clock: systemClock,
+    log: log.child({ room: "drain" }),
+    metrics,
+  });
   const onDrain = (): void => {
     drainJobs.wake();
+    nodeDrainJobs.wake();
     watch.hint();
   };
   const leaseJobs = createLeaseJobs(store, onDrain, log, metrics);
@@ -344,7 +360,21 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     return load && { requests: load.answers, errors: load.errors };
   };
   const rollouts = createRollouts(config, store, follower, fleet, trafficOf, log, metrics);
-  const rooms = { store, follower, keeper, fleet, xds, api, validator, webhook, drainJobs, leaseJobs, watch, rollouts };
+  const rooms = {
+    store,
+    follower,
+    keeper,
+    fleet,
+    xds,
+    api,
+    validator,
+    webhook,
+    drainJobs,
+    leaseJobs,
+    nodeDrainJobs,
+    watch,
+    rollouts,
+  };
   const app = new ControlPlane(config, log, rooms, watchProcess(metrics));
   return app;
 }

@@ -2,7 +2,6 @@
 // What a body holds: drain-body.ts; how a drain begins: drain-start.ts.
 import { randomBytes } from "node:crypto";
 import { Type } from "typebox";
-import { DrainWaits } from "../drain/drain-waits.js";
 import { cancel } from "../drain/take-step.js";
 import { AppError } from "../errors.js";
 import type { DrainRecord } from "../store/store.js";
@@ -11,26 +10,18 @@ import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
 import { drainPost, drainShown, toDrainBody } from "./drain-body.js";
 import { shown, startDrain } from "./drain-start.js";
-import { integer, milliseconds, object } from "./fields.js";
+import { createDrainWait, drainReadQuery, standardDrainWaitMs } from "./drain-wait.js";
+import { integer, object } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
-import { maxWaitMs, overridesOf } from "./write-choices.js";
+import { overridesOf } from "./write-choices.js";
 import { type MutationAnswer, mutationQuery } from "./writes.js";
 
 const tags = ["drains"];
 const standardLimit = 100;
-const standardWaitMs = 60_000;
 
 const params = Type.Object({ id: Type.String({ description: "Its id." }) });
 const idForm = /^[0-9a-f]{16}$/;
 
-const readQuery = object({
-  wait: Type.Optional(
-    Type.Literal("safe", {
-      description: "Answer when it has ended (200), safe or not, or when the time is over (202).",
-    }),
-  ),
-  timeoutMs: Type.Optional(milliseconds(0, maxWaitMs, "Longest wait.", standardWaitMs)),
-});
 const listQuery = object({
   open: Type.Optional(
     Type.Unsafe<"true" | "false">({
@@ -120,9 +111,9 @@ function endedAlready({ id, state, safeToStop, endedAt }: DrainRecord): AppError
   return new AppError("drain_ended", { drain: id, state, safeToStop, endedAt, detail });
 }
 
-function readCalls(api: Api, { store, limits, metrics, closing }: ApiContext): void {
-  const waits = new DrainWaits(store.drains);
-  let waiting = 0;
+function readCalls(api: Api, context: ApiContext): void {
+  const { store } = context;
+  const waitFor = createDrainWait(store.drains, context);
   const read = async (id: string): Promise<DrainRecord> => {
     const drain = idForm.test(id) ? await store.drains.get(id) : undefined;
     if (!drain) throw missingDrain(id);
@@ -141,25 +132,12 @@ function readCalls(api: Api, { store, limits, metrics, closing }: ApiContext): v
   api.get("/v1/drains/:id", {
     schema: answering(
       { ...readAnswers(drainShown), 202: drainShown },
-      { summary: "Read a drain, or wait until it has ended", tags, params, querystring: readQuery },
+      { summary: "Read a drain, or wait until it has ended", tags, params, querystring: drainReadQuery },
     ),
-    handler: async ({ params: { id }, query: { wait, timeoutMs = standardWaitMs }, raw }, reply) => {
+    handler: async ({ params: { id }, query: { wait, timeoutMs = standardDrainWaitMs }, raw }, reply) => {
       const now = await read(id);
       if (wait === undefined || now.endedAt !== undefined) return toDrainBody(now, true);
-      if (waiting >= limits.maxWaits) {
-        metrics.count("limit_hits_total", { limit: "api_max_waits" });
-        throw new AppError("too_many_requests", { maxWaits: limits.maxWaits, detail: `${limits.maxWaits} callers wait already` });
-      }
-      waiting++;
-      const gone = new AbortController();
-      const onClose = (): void => gone.abort();
-      raw.socket.once("close", onClose);
-      try {
-        await waits.until(id, timeoutMs, AbortSignal.any([closing, gone.signal]));
-      } finally {
-        waiting--;
-        raw.socket.off("close", onClose);
-      }
+      await waitFor(id, timeoutMs, raw);
       const then = await read(id);
       reply.code(then.endedAt === undefined ? 202 : 200);
       return toDrainBody(then, true);

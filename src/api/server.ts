@@ -22,6 +22,7 @@ import { documented } from "./header-docs.js";
 import { InFlight } from "./in-flight.js";
 import { leaseCalls } from "./leases.js";
 import { listenerCalls } from "./listeners.js";
+import { nodeDrainCalls } from "./node-drains.js";
 import { nodeCalls } from "./nodes.js";
 import { objectStatusCalls } from "./object-status.js";
 import { operationCalls } from "./operations.js";
@@ -237,6 +238,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
     rolloutCalls,
     auditCalls,
     drainCalls,
+    nodeDrainCalls,
     nodeCalls,
     objectStatusCalls,
     operationCalls,

@@ -1,15 +1,11 @@
 // `chancery drain` and `chancery drains`: what a deploy script calls before it stops a process. In: endpoints. Out: progress, and an exit
 // code that is 0 only when it is safe to stop. The drain itself is the control plane's: it goes on when this command does not.
 import { type ApiAccess, callApi, callOnce, listAll } from "./api-client.js";
+import { followDrain } from "./drain-follow.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { field, isObject, type JsonObject, joined, list, number, text } from "./json.js";
 import { toTable } from "./table.js";
 
-/** One look at the drain: long enough to be cheap, short enough to show it count down. In ms. */
-const lookMs = 1_000;
-/** How long a control plane may be away in the middle of a wait, before the command gives up. In ms. */
-const awayMs = 30_000;
-const pauseMs = 500;
 const longestTimeoutMs = 3_600_000;
 
 /** What is to be drained. */
@@ -112,46 +108,9 @@ export async function drain(
 }
 
 /** To its end, with a line whenever something has changed. @throws CommandError as `drain` */
-export async function follow(
-  access: ApiAccess,
-  id: string,
-  print: (line: string) => void,
-  interrupted: AbortSignal,
-): Promise<void> {
-  let last = "";
-  let answeredAt = performance.now();
-  while (!interrupted.aborted) {
-    try {
-      const looked = await Promise.race([look(access, id), ending(interrupted)]);
-      if (!looked) break;
-      answeredAt = performance.now();
-      if (looked["endedAt"] !== undefined) return tellEnd(print, looked);
-      const line = progressLine(looked);
-      if (line !== last) print(line);
-      last = line;
-    } catch (error) {
-      // A replica that is restarted takes its callers with it, not the drain: another one answers in a moment.
-      const isAway = error instanceof CommandError && error.exitCode === exitCodes.away;
-      if (!isAway || performance.now() - answeredAt > awayMs) throw error;
-      await Promise.race([new Promise((done) => setTimeout(done, pauseMs)), ending(interrupted)]);
-    }
-  }
-  throw new CommandError(
-    exitCodes.goesOn,
-    `Drain ${id} goes on without this command, and is not safe to stop yet.\n  chancery drain --follow ${id}   looks on\n  chancery drain --cancel ${id}   puts its endpoints back`,
-  );
-}
-
-async function look(access: ApiAccess, id: string): Promise<JsonObject> {
-  const query = { wait: "safe", timeoutMs: lookMs };
-  return (await callApi(access, { method: "GET", path: drainPath(id), query })).body;
-}
-
-function ending(signal: AbortSignal): Promise<undefined> {
-  return new Promise((done) => {
-    if (signal.aborted) done(undefined);
-    else signal.addEventListener("abort", () => done(undefined), { once: true });
-  });
+export function follow(access: ApiAccess, id: string, print: (line: string) => void, interrupted: AbortSignal): Promise<void> {
+  const goesOn = `Drain ${id} goes on without this command, and is not safe to stop yet.\n  chancery drain --follow ${id}   looks on\n  chancery drain --cancel ${id}   puts its endpoints back`;
+  return followDrain(access, { path: drainPath(id), progressLine, tellEnd, goesOn }, print, interrupted);
 }
 
 function drainPath(id: string): string {

@@ -2,7 +2,7 @@
 // feed will bring. Each transition is conditional on what the drain is then, so two replicas that drive it take each step once.
 // Called by drain/ and api/ through WriteTx.
 import type { NodeDrainPhase } from "../model/node-drain.js";
-import type { Author } from "../model/revision.js";
+import type { Author, Revision } from "../model/revision.js";
 import {
   fromNodeDrainColumns,
   type NodeDrainColumns,
@@ -11,6 +11,7 @@ import {
   nodeDrainKind,
   nodeDrainQuery,
 } from "./node-drain-row.js";
+import { space } from "./objects.js";
 import type { Transaction } from "./transaction.js";
 
 /** As `changes` holds it: what a revision did to the drain of one Envoy. */
@@ -69,12 +70,33 @@ export class NodeDrainTx {
     return row && fromNodeDrainColumns(row);
   }
 
-  /**
-   * How many are drained, and how many other Envoys of the gateway are connected and not: until the transaction ends no other drain begins,
-   * so two that look at once can't both find each other's Envoy.
-   */
-  async count(gateway: string, node: string): Promise<{ readonly drained: number; readonly others: number }> {
+  /** Until the transaction ends no other drain begins: two that look at once can't both find each other's Envoy. Before any row. */
+  async lock(): Promise<void> {
     await this.transaction.query("select from write_locks where name = 'node-drains' for update");
+  }
+
+  /** The gateway of an Envoy that is, or was lately, connected. */
+  async gatewayOf(node: string): Promise<string | undefined> {
+    const [row] = await this.transaction.query<{ gateway: string }>("select gateway from nodes where id = $1", [node]);
+    return row?.gateway;
+  }
+
+  /** Ids of Envoys, at most 1,000. */
+  async knownNodes(): Promise<readonly string[]> {
+    return (await this.transaction.query<{ id: string }>("select id from nodes order by id limit 1000")).map(({ id }) => id);
+  }
+
+  /** In which the node's drain last moved. */
+  async revisionOf(node: string): Promise<Revision> {
+    const [row] = await this.transaction.query<{ revision: Revision | null }>(
+      "select max(revision) as revision from changes where space = $1 and kind = $2 and name = $3",
+      [space, nodeDrainKind, node],
+    );
+    return row?.revision ?? 0;
+  }
+
+  /** How many are drained, and how many other Envoys of the gateway are connected and not. */
+  async count(gateway: string, node: string): Promise<{ readonly drained: number; readonly others: number }> {
     const [row] = await this.transaction.query<{ drained: number; others: number }>(
       `select (select count(*)::int from node_drains) as drained,
               (select count(*)::int from nodes where gateway = $1 and id <> $2 and connected and ${isLive}
@@ -104,7 +126,7 @@ export class NodeDrainTx {
   }
 
   /** One that has ended is waited for once more; its listeners stay away. */
-  async again({ node, id, by, timeoutMs }: NewNodeDrain): Promise<void> {
+  async again({ node, id, by, timeoutMs }: Omit<NewNodeDrain, "gateway" | "lameDuckMs">): Promise<void> {
     await this.transaction.query(
       `update node_drains
           set id = $2, author = $3, request_id = $4, reason = $5, timeout_ms = $6, deadline = ${inMs("$6::int")}, acked_at = null,

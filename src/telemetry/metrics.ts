@@ -229,6 +229,22 @@ export const metricTable = {
     buckets: patient,
   },
   drain_left_open_total: { kind: "counter", labels: [], help: "Requests and connections left open at the end of drains." },
+  node_drains: {
+    kind: "gauge",
+    labels: ["state"],
+    help: "Drained Envoys, by state (open: waited for, ended); of the whole fleet.",
+  },
+  node_drains_ended_total: {
+    kind: "counter",
+    labels: ["safe"],
+    help: "Drains of Envoys that this replica brought to their end, by whether it was safe to stop then (true, false).",
+  },
+  node_drain_seconds: {
+    kind: "histogram",
+    labels: ["safe"],
+    help: "How long drains of Envoys took, from their request to their end.",
+    buckets: patient,
+  },
   endpoint_leases_held: {
     kind: "gauge",
     labels: [],

@@ -139,6 +139,7 @@ test("the fleet is shown as status/ knows it", async () => {
     gateway,
     gatewayKnown: true,
     connected: true,
+    draining: false,
     replica: "replica-a",
     since: "2026-01-01T00:00:00.000Z",
     streams: ["ads-delta" as const],
