@@ -29,11 +29,18 @@ const gauges: ReadonlyMap<string, Gauge> = new Map([
   ["cluster.membership_change", "membershipChanged"],
 ]);
 const answersName = "http.downstream_rq_xx";
-/** Connections of clients on all listeners, those that are being let go too. The admin page's are not in it. */
-const connectionsName = "server.total_connections";
+/**
+ * Connections over all listeners, those that are being let go too, without the admin page's: of clients, and those within the Envoy that
+ * lead to endpoints through a hop. By listener they are told too, as long as it is there. Measured on Envoy 1.40.
+ */
+const totalName = "server.total_connections";
+const byListenerName = "listener.downstream_cx_active";
+const addressLabel = "envoy.listener_address";
+/** How the addresses of listeners begin that open no port. */
+const internalAddress = "envoy_internal_";
 /** Whatever begins otherwise, or is longer, is passed over without being read. */
-const longestName = Math.max(answersName.length, connectionsName.length, ...[...gauges.keys()].map((name) => name.length));
-const firstLetters = new Set(["c", "h", "s"].map((letter) => letter.charCodeAt(0)));
+const longestName = Math.max(...[answersName, totalName, byListenerName, ...gauges.keys()].map((name) => name.length));
+const firstLetters = new Set(["c", "h", "l", "s"].map((letter) => letter.charCodeAt(0)));
 
 interface Metric {
   readonly labels: ReadonlyMap<string, string>;
@@ -48,13 +55,23 @@ interface Reading {
   stampMs: number | undefined;
   answers: number;
   errors: number;
-  clientConnections: number | undefined;
+  /** Undefined: the Envoy's settings leave that out. */
+  totalConnections: number | undefined;
+  /** At listeners that clients reach, and at those within the Envoy. */
+  readonly connections: { clients: number; internal: number };
 }
 
 /** @throws RangeError when the bytes are not the message. */
 export function readMetricsMessage(bytes: Buffer): MetricsMessage {
   const reader = protobuf.Reader.create(bytes);
-  const reading: Reading = { clusters: new Map(), stampMs: undefined, answers: 0, errors: 0, clientConnections: undefined };
+  const reading: Reading = {
+    clusters: new Map(),
+    stampMs: undefined,
+    answers: 0,
+    errors: 0,
+    totalConnections: undefined,
+    connections: { clients: 0, internal: 0 },
+  };
   let node: RequestNode | undefined;
   while (reader.pos < reader.len) {
     const tag = reader.uint32();
@@ -62,9 +79,26 @@ export function readMetricsMessage(bytes: Buffer): MetricsMessage {
     else if (tag >>> 3 === 2) readFamily(reader, bytes, reader.uint32(), reading);
     else reader.skipType(tag & 7);
   }
-  const { clusters, stampMs, ...rest } = reading;
+  const { clusters, stampMs, answers, errors } = reading;
   // The cluster of the control plane itself is always in use: without any gauge, the Envoy's settings leave them out.
-  return { node, sample: { stampMs, clusters: clusters.size > 0 ? clusters : undefined, ...rest } };
+  return {
+    node,
+    sample: {
+      stampMs,
+      clusters: clusters.size > 0 ? clusters : undefined,
+      answers,
+      errors,
+      clientConnections: clientConnectionsIn(reading),
+    },
+  };
+}
+
+/**
+ * The two are read one after the other, while connections come and go: a hop that has just been opened, taken from the total, would hide a
+ * client. So the larger count is told. Without gauges by listener, hops count as clients: that only makes a drain slower.
+ */
+function clientConnectionsIn({ totalConnections, connections: { clients, internal } }: Reading): number | undefined {
+  return totalConnections === undefined ? undefined : Math.max(clients, totalConnections - internal);
 }
 
 function readIdentifier(reader: protobuf.Reader, length: number): RequestNode | undefined {
@@ -93,7 +127,7 @@ function readFamily(reader: protobuf.Reader, bytes: Buffer, length: number, into
 }
 
 function isRead(name: string): boolean {
-  return name === answersName || name === connectionsName || gauges.has(name);
+  return name === answersName || name === totalName || name === byListenerName || gauges.has(name);
 }
 
 function readName(reader: protobuf.Reader, bytes: Buffer): string | undefined {
@@ -111,8 +145,12 @@ function skipTo(reader: protobuf.Reader, end: number): void {
 
 function take(name: string, { labels, value, stampMs }: Metric, into: Reading): void {
   into.stampMs = stampMs ?? into.stampMs;
-  if (name === connectionsName) {
-    into.clientConnections = value;
+  if (name === totalName) {
+    into.totalConnections = value;
+    return;
+  }
+  if (name === byListenerName) {
+    into.connections[labels.get(addressLabel)?.startsWith(internalAddress) ? "internal" : "clients"] += value;
     return;
   }
   if (name === answersName) {
