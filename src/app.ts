@@ -183,6 +183,27 @@ function createLeaseJobs(store: Store, onDrain: () => void, log: Logger, metrics
   });
 }
 
+function createNodeDrainJobs(
+  config: Config,
+  store: Store,
+  { snapshots }: Follower,
+  fleet: Fleet,
+  loads: Loads,
+  log: Logger,
+  metrics: Metrics,
+): NodeDrainJobs {
+  return new NodeDrainJobs({
+    replica: config.process.replicaId,
+    store,
+    state: () => snapshots.state,
+    fleet,
+    loads,
+    clock: systemClock,
+    log: log.child({ room: "drain" }),
+    metrics,
+  });
+}
+
 class ControlPlane implements App {
   readonly #abort = new AbortController();
   #serving = false;
@@ -328,16 +349,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     stateFile: keeper?.state ?? { state: "off" as const },
   });
   const drainJobs = new DrainJobs({ store, log: log.child({ room: "drain" }), metrics });
-  const nodeDrainJobs = new NodeDrainJobs({
-    replica: config.process.replicaId,
-    store,
-    state: () => follower.snapshots.state,
-    fleet,
-    loads,
-    clock: systemClock,
-    log: log.child({ room: "drain" }),
-    metrics,
-  });
+  const nodeDrainJobs = createNodeDrainJobs(config, store, follower, fleet, loads, log, metrics);
   const onDrain = (): void => {
     drainJobs.wake();
     nodeDrainJobs.wake();
