@@ -8,9 +8,8 @@ import { type ApiServer, createApi } from "./api/server.js";
 import { restore } from "./api/undo.js";
 import type { Config } from "./config.js";
 import { createDrainWatch, type WatchOfDrains } from "./drain/create-watch.js";
-import { DrainJobs } from "./drain/drain-jobs.js";
+import { DrainLoops } from "./drain/drain-loops.js";
 import { LeaseJobs } from "./drain/lease-jobs.js";
-import { NodeDrainJobs } from "./drain/node-drain-jobs.js";
 import type { DrainWatch } from "./drain/watch.js";
 import { inverseOf } from "./model/revision.js";
 import { objectsOfResource } from "./plan/object-resources.js";
@@ -52,9 +51,8 @@ interface Rooms {
   readonly validator: Validator;
   readonly webhook: RefusalWebhook | undefined;
   readonly rollouts: RolloutDriver;
-  readonly drainJobs: DrainJobs;
+  readonly drainLoops: DrainLoops;
   readonly leaseJobs: LeaseJobs;
-  readonly nodeDrainJobs: NodeDrainJobs;
   readonly watch: DrainWatch;
 }
 
@@ -154,10 +152,14 @@ function createRollouts(
   store: Store,
   { snapshots }: Follower,
   fleet: Fleet,
-  trafficOf: TrafficOf,
+  loads: Loads,
   log: Logger,
   metrics: Metrics,
 ): RolloutDriver {
+  const trafficOf: TrafficOf = (node) => {
+    const load = loads.of(node, systemClock.now());
+    return load && { requests: load.answers, errors: load.errors };
+  };
   const watch = new RolloutWatch({ replica: config.process.replicaId, store: store.rollouts, snapshots, fleet, trafficOf });
   return new RolloutDriver({
     store,
@@ -183,7 +185,7 @@ function createLeaseJobs(store: Store, onDrain: () => void, log: Logger, metrics
   });
 }
 
-function createNodeDrainJobs(
+function createDrainLoops(
   config: Config,
   store: Store,
   { snapshots }: Follower,
@@ -191,17 +193,10 @@ function createNodeDrainJobs(
   loads: Loads,
   log: Logger,
   metrics: Metrics,
-): NodeDrainJobs {
-  return new NodeDrainJobs({
-    replica: config.process.replicaId,
-    store,
-    state: () => snapshots.state,
-    fleet,
-    loads,
-    clock: systemClock,
-    log: log.child({ room: "drain" }),
-    metrics,
-  });
+): DrainLoops {
+  const { replicaId: replica } = config.process;
+  const rooms = { store, fleet, loads, clock: systemClock, log: log.child({ room: "drain" }), metrics };
+  return new DrainLoops({ ...rooms, replica, state: () => snapshots.state });
 }
 
 class ControlPlane implements App {
@@ -226,9 +221,8 @@ class ControlPlane implements App {
     this.#abort.signal.throwIfAborted();
     const { host, port } = this.config.xds.address;
     this.rooms.watch.start();
-    this.rooms.drainJobs.start();
+    this.rooms.drainLoops.start();
     this.rooms.leaseJobs.start();
-    this.rooms.nodeDrainJobs.start();
     const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
     this.rooms.rollouts.start();
     this.#serving = !this.#abort.signal.aborted;
@@ -247,7 +241,7 @@ class ControlPlane implements App {
   }
 
   async #stop(): Promise<void> {
-    const { api, drainJobs, fleet, follower, keeper, rollouts, store, validator, webhook, xds } = this.rooms;
+    const { api, drainLoops, fleet, follower, keeper, rollouts, store, validator, webhook, xds } = this.rooms;
     const { shutdownDelayMs, shutdownGraceMs } = this.config.process;
     const wasServing = this.#serving;
     this.#serving = false;
@@ -260,8 +254,7 @@ class ControlPlane implements App {
     validator.close();
     await xds.close(shutdownGraceMs);
     await api.close();
-    await drainJobs.stop();
-    await this.rooms.nodeDrainJobs.stop();
+    await drainLoops.stop();
     await this.rooms.watch.close();
     await fleet.close();
     await webhook?.close();
@@ -348,11 +341,9 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     ...servingOf(follower),
     stateFile: keeper?.state ?? { state: "off" as const },
   });
-  const drainJobs = new DrainJobs({ store, log: log.child({ room: "drain" }), metrics });
-  const nodeDrainJobs = createNodeDrainJobs(config, store, follower, fleet, loads, log, metrics);
+  const drainLoops = createDrainLoops(config, store, follower, fleet, loads, log, metrics);
   const onDrain = (): void => {
-    drainJobs.wake();
-    nodeDrainJobs.wake();
+    drainLoops.wake();
     watch.hint();
   };
   const leaseJobs = createLeaseJobs(store, onDrain, log, metrics);
@@ -367,26 +358,8 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     log,
     limits: { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs },
   });
-  const trafficOf: TrafficOf = (node) => {
-    const load = loads.of(node, systemClock.now());
-    return load && { requests: load.answers, errors: load.errors };
-  };
-  const rollouts = createRollouts(config, store, follower, fleet, trafficOf, log, metrics);
-  const rooms = {
-    store,
-    follower,
-    keeper,
-    fleet,
-    xds,
-    api,
-    validator,
-    webhook,
-    drainJobs,
-    leaseJobs,
-    nodeDrainJobs,
-    watch,
-    rollouts,
-  };
+  const rollouts = createRollouts(config, store, follower, fleet, loads, log, metrics);
+  const rooms = { store, follower, keeper, fleet, xds, api, validator, webhook, drainLoops, leaseJobs, watch, rollouts };
   const app = new ControlPlane(config, log, rooms, watchProcess(metrics));
   return app;
 }
