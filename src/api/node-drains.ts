@@ -86,7 +86,8 @@ async function startNodeDrain(tx: WriteTx, { id, body, by, mayTakeLast }: NodeDr
 
 function lastNode(node: string, gateway: string): AppError {
   const detail = `no other Envoy of gateway ${gateway} is connected and not drained: without ${node} nobody serves it. If that is meant, override last-node.`;
-  return new AppError("guard_refused", { guards: [], override: ["last-node"], detail });
+  const guards = [{ guard: "last-node", kind: "node", gateway, before: 1, gone: 1, after: 0 }];
+  return new AppError("guard_refused", { guards, override: ["last-node"], detail });
 }
 
 async function shown(tx: WriteTx, drain: NodeDrainRecord, created: boolean): Promise<Outcome> {

@@ -122,6 +122,13 @@ test("a drained Envoy is left by its load balancer and by its connections, and n
     200,
     { gateways: { edge: { total: 1, acked: 1 } } },
   ]);
+  for (const [path, body] of [
+    ["/v1/routes/app/weights", { weights: { app: 7 } }],
+    ["/v1/clusters/app", { connectTimeoutMs: 900 }],
+  ] as const) {
+    const changed = await b.api.call("PUT", `${path}?wait=acked`, body);
+    expect([changed.status, (changed.body as Mutation).sync?.state], changed.text).toEqual([200, "acked"]);
+  }
   expect(await opens(first, "web")).toBe(false);
   const lifted = await b.api.call("DELETE", "/v1/node-drains/edge-1");
   expect([lifted.status, (lifted.body as Mutation).object], lifted.text).toMatchObject([200, { state: "cancelled" }]);

@@ -1,7 +1,7 @@
 // Drains of Envoys on a real database: each step once, whoever takes it, on the database's clock; and what one replica saw is not lost to
-// another. Mutants tried and caught: `skip locked` and the condition on ended_at left out (an end written twice); the phase not asked for in
-// withdraw; signs of an earlier drain of the node taken; a zero of another replica overwriting what is open; a gap in which nobody looked
-// counted as the Envoy's absence; drained Envoys waited for by rollouts; the state loaded without them.
+// another. Mutants tried and caught: a claim that waits for the row; a step taken without being asked for again under the lock; signs of an
+// earlier drain of the node, or of a lame duck, taken; a zero of another replica overwriting what is open; a later ack overwriting the first; a
+// gap in which nobody looked counted as the Envoy's absence; drained Envoys waited for by rollouts; the state loaded without them.
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { NodeDrainJobs, takeNodeStep } from "../../src/drain/node-drain-jobs.js";
 import { nextNodeStep } from "../../src/drain/node-drain-step.js";
@@ -120,6 +120,7 @@ describe("its steps", () => {
     expect(taken).toBeUndefined();
     const took = await Promise.all([store, other].map((each) => takeNodeStep(each, record, due)));
     expect(took.filter((step) => step !== undefined)).toHaveLength(1);
+    expect(await takeNodeStep(other, record, due)).toBeUndefined();
   });
 
   test("at the deadline it ends as unsafe, with what was open", async () => {

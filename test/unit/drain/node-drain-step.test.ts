@@ -81,6 +81,7 @@ describe("the next step", () => {
   test("an Envoy that is away for the gone time holds nothing, and one that is drained for an hour more is forgotten", () => {
     expect(step({ connected: false, awayMs: goneAfterMs - 1 })).toEqual({ kind: "wait" });
     expect(step({ connected: false, awayMs: goneAfterMs })).toMatchObject({ kind: "end", safeToStop: true });
+    expect(step({ connected: false, awayMs: forgetAfterMs }).kind).toBe("end");
     const ended = { endedAt: "then", safeToStop: true };
     expect(step({ ...ended, awayMs: forgetAfterMs - 1 })).toEqual({ kind: "wait" });
     expect(step({ ...ended, awayMs: forgetAfterMs })).toEqual({ kind: "forget" });
