@@ -167,6 +167,7 @@ const everyCall = [
   "DELETE /v1/drains/{id}",
   "DELETE /v1/gateways/{gateway}/rollout-policy",
   "DELETE /v1/listeners/{name}",
+  "DELETE /v1/node-drains/{node}",
   "DELETE /v1/rollouts/{rollout}",
   "DELETE /v1/routes/{name}",
   "GET /healthz",
@@ -186,6 +187,8 @@ const everyCall = [
   "GET /v1/listeners",
   "GET /v1/listeners/{name}",
   "GET /v1/listeners/{name}/status",
+  "GET /v1/node-drains",
+  "GET /v1/node-drains/{node}",
   "GET /v1/nodes",
   "GET /v1/nodes/{id}",
   "GET /v1/revisions",
@@ -204,6 +207,7 @@ const everyCall = [
   "POST /v1/clusters/{name}/endpoints/{endpoint}/renew",
   "POST /v1/drains",
   "POST /v1/listeners",
+  "POST /v1/node-drains",
   "POST /v1/revisions/{revision}/rollback",
   "POST /v1/routes",
   "PUT /v1/clusters/{name}",
@@ -284,6 +288,7 @@ function bodyFor(method: string, path: string): unknown {
   if (path.endsWith("/endpoints")) return method === "PATCH" ? { remove: ["10.0.0.1:1"] } : { endpoints: [] };
   if (path.startsWith("/v1/listeners")) return { name: "h", protocol: "http", port: 1, gateways: ["edge"] };
   if (path.startsWith("/v1/routes")) return { name: "h", protocol: "http", listeners: ["h"], backends: [{ cluster: "h" }] };
+  if (path === "/v1/node-drains") return { node: "h" };
   if (path === "/v1/drains") return { endpoints: ["10.0.0.1:1"] };
   if (path.endsWith("/rollout-policy")) return { stages: [{ nodes: 1 }] };
   return path.endsWith("{endpoint}") ? { weight: 1 } : { name: "h" };

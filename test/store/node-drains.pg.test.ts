@@ -99,6 +99,7 @@ describe("its steps", () => {
     await waitFor("its listeners go", async () => (await show())?.phase === "withdrawn", { timeoutMs: 8_000, everyMs: 20 });
     const then = await show();
     expect(Date.parse(then?.withdrawAt ?? "") - Date.parse(then?.createdAt ?? "")).toBeGreaterThanOrEqual(800);
+    expect(Date.parse(then?.deadline ?? "") - Date.parse(then?.withdrawAt ?? "")).toBeGreaterThanOrEqual(30_000); // All of it, however late.
     await store.nodeDrains.save("r1", [sign(id, zero)]);
     expect(await ended()).toMatchObject({ safeToStop: true, leftOpen: 0, outcome: "no connection is left" });
     expect((await revisionsOf()).map(({ phase }) => phase)).toEqual(["lame-duck", "withdrawn"]);
