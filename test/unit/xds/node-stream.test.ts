@@ -143,6 +143,31 @@ describe.each([{ delta: true }, { delta: false }])("a stream, delta $delta", ({ 
     }
   });
 
+  // Mutant: what is acked by the table's revision alone, which knows nothing of a removal after a reconnect.
+  test.each(["reconnect", "restart"] as const)(
+    "what a drained Envoy has is unsettled after a %s until it has let go of it",
+    (again) => {
+      const world = simpleWorld(delta);
+      world.drainNode("withdrawn");
+      world[again]();
+      let steps = 0;
+      while (world.envoy.listeners.size > 0 && steps++ < 100) {
+        expect(world.stream.isUnsettled("listener")).toBe(true);
+        if (!world.envoy.step(world.now)) world.pass(100);
+      }
+      world.settle();
+      expect([world.envoy.listeners.size, world.stream.isUnsettled("listener"), world.envoy.clusters.size]).toEqual([
+        0,
+        false,
+        1,
+      ]);
+      world.drainNode(undefined);
+      world[again]();
+      world.settle();
+      expect([[...world.envoy.listeners.keys()], paths(world), world.envoy.faults]).toEqual([["web"], ["/home"], []]);
+    },
+  );
+
   test("a reconnect brings only what changed meanwhile, and takes no route away", () => {
     const world = simpleWorld(delta);
     world.commit(world.put("cluster", cluster("b")), world.put("route", httpRoute("new", "web", "/new", ["b"])));
