@@ -1,5 +1,5 @@
 // `chancery drain --node` as somebody calls it who replaces a proxy: it counts down, 0 means that the Envoy may be stopped, and nothing else
-// does. Mutants tried and caught: exit 0 without --wait; exit 0 after an unsafe end; Ctrl-C that cancels; --cancel that takes a word.
+// does. Mutants tried and caught: exit 0 without --wait; exit 0 after an unsafe end; --cancel that takes a word beside --node.
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { NodeDrainJobs } from "../../src/drain/node-drain-jobs.js";
 import { systemClock } from "../../src/telemetry/clock.js";

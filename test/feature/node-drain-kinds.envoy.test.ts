@@ -1,6 +1,5 @@
 // What a real Envoy does with what is open when its listeners are withdrawn, by kind; the same however it asks for its configuration; and
-// what is said of one that does not tell its connections, or that dies. Mutants tried and caught: connections within the Envoy counted;
-// a state of the world that leaves listeners; silence believed; an Envoy that died waited for to the deadline.
+// what is said of one that does not tell its connections, or that dies. Mutant tried and caught: connections within the Envoy counted.
 import { Agent } from "node:http";
 import { connect as connect2 } from "node:http2";
 import { connect } from "node:net";

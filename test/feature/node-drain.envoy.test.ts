@@ -1,5 +1,6 @@
 // Draining one of two real Envoys, to replace it: its health check fails, its port closes, what is in flight is waited for, and no request
 // that was sent on a kept connection fails. The other one notices nothing. A drain that is taken back brings the listeners back.
+// Mutants tried and caught: listeners that stay; a lame duck whose health check passes.
 import { Agent } from "node:http";
 import { connect as connect2 } from "node:http2";
 import { expect, test } from "vitest";
