@@ -35,6 +35,8 @@ interface NodeDrainRequest {
   readonly id: string;
   readonly body: NodeDrainPost;
   readonly by: Author;
+  /** Its gateway as this replica knows it; undefined: ask the database, where an Envoy shows a moment after it has connected. */
+  readonly gateway: string | undefined;
   /** A gateway may be left without an Envoy that serves. */
   readonly mayTakeLast: boolean;
 }
@@ -62,13 +64,13 @@ function unknownNode(node: string, known: readonly string[]): AppError {
 }
 
 /** @throws not_found, guard_refused, too_many_requests */
-async function startNodeDrain(tx: WriteTx, { id, body, by, mayTakeLast }: NodeDrainRequest): Promise<Outcome> {
+async function startNodeDrain(tx: WriteTx, { id, body, by, gateway: own, mayTakeLast }: NodeDrainRequest): Promise<Outcome> {
   const { node, timeoutMs = standardNodeDrainTimeoutMs } = body;
   await tx.nodeDrains.lock();
   const known = await tx.nodeDrains.hold(node);
   // One that ended unsafe is waited for once more; any other is the same drain.
   if (known && (known.endedAt === undefined || known.safeToStop)) return shown(tx, known, false);
-  const gateway = known?.gateway ?? (await tx.nodeDrains.gatewayOf(node));
+  const gateway = known?.gateway ?? own ?? (await tx.nodeDrains.gatewayOf(node));
   if (gateway === undefined) throw unknownNode(node, await tx.nodeDrains.knownNodes());
   if (known) await tx.nodeDrains.again({ node, id, by, timeoutMs });
   else {
@@ -95,7 +97,7 @@ async function shown(tx: WriteTx, drain: NodeDrainRecord, created: boolean): Pro
   return { object: toNodeDrainBody(drain), revision, created, tagged: false, lint: [] };
 }
 
-function startCall(api: Api, { store, writes, onDrain }: ApiContext): void {
+function startCall(api: Api, { fleet, store, writes, onDrain }: ApiContext): void {
   api.post("/v1/node-drains", {
     schema: answering(nodeDrainAnswers(nodeDrainShown), {
       summary:
@@ -111,7 +113,9 @@ function startCall(api: Api, { store, writes, onDrain }: ApiContext): void {
       const by = { ...given, reason: given.reason ?? body.reason };
       const overrides = overridesOf(query.override, undefined);
       const id = randomBytes(8).toString("hex");
-      const work = (tx: WriteTx) => startNodeDrain(tx, { id, body, by, mayTakeLast: overrides.includes("last-node") });
+      const gateway = (await fleet.node(body.node))?.gateway;
+      const mayTakeLast = overrides.includes("last-node");
+      const work = (tx: WriteTx) => startNodeDrain(tx, { id, body, by, gateway, mayTakeLast });
       if (query.dryRun === "true") {
         const { value } = await store.write(by, work, { dryRun: true, overrides });
         return { revision: null, changed: value.created, object: value.object, lint: value.lint };
