@@ -88,6 +88,7 @@ function createFleet(
     store: store.status,
     changedBy: (gateway, revision) => snapshots.changedBy(gateway, revision),
     gatewayKnown: (gateway) => snapshots.isKnown(gateway),
+    isDrained: (node) => snapshots.isDrained(node),
     authorOf: (revision) => store.read.revision(revision),
     onSyncHint: (callback) => store.onSyncHint(callback),
     onRefusal: webhook && ((refusal) => webhook.tell(refusal)),
@@ -149,10 +150,14 @@ function createRollouts(
   store: Store,
   { snapshots }: Follower,
   fleet: Fleet,
-  trafficOf: TrafficOf,
+  loads: Loads,
   log: Logger,
   metrics: Metrics,
 ): RolloutDriver {
+  const trafficOf: TrafficOf = (node) => {
+    const load = loads.of(node, systemClock.now());
+    return load && { requests: load.answers, errors: load.errors };
+  };
   const watch = new RolloutWatch({ replica: config.process.replicaId, store: store.rollouts, snapshots, fleet, trafficOf });
   return new RolloutDriver({
     store,
@@ -196,6 +201,8 @@ function createDrains(
       await startDrain(tx, { id, body: { cluster, endpoints: [endpoint] }, by, mayTakeLast: false });
     },
     hintWatch: () => drains.watch.hint(),
+    state: () => snapshots.state,
+    fleet,
     metrics,
   });
   return { drains, jobs };
@@ -345,11 +352,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     log,
     limits: { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs },
   });
-  const trafficOf: TrafficOf = (node) => {
-    const load = loads.of(node, systemClock.now());
-    return load && { requests: load.answers, errors: load.errors };
-  };
-  const rollouts = createRollouts(config, store, follower, fleet, trafficOf, log, metrics);
+  const rollouts = createRollouts(config, store, follower, fleet, loads, log, metrics);
   const { watch } = drains;
   const rooms = { store, follower, keeper, fleet, xds, api, validator, webhook, jobs, watch, rollouts };
   const app = new ControlPlane(config, log, rooms, watchProcess(metrics));

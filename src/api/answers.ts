@@ -157,6 +157,17 @@ const changed = Type.Object({
   change: Type.Unsafe<string>({ type: "string", enum: ["created", "updated", "unchanged", "deleted"] }),
 });
 
+/** Of the drain of an Envoy: no plan, as no object changes; with `?dryRun=true` it is shown as it would be. */
+export function nodeDrainAnswers(shown: TSchema) {
+  const answer = Type.Object({
+    revision: Type.Union([written.revision, Type.Null()], { description: "null: with `?dryRun=true`." }),
+    changed: written.changed,
+    object: shown,
+    lint,
+  });
+  return { 200: answer, 201: answer, ...failures };
+}
+
 /** Of a write of several objects. */
 export function changesAnswers() {
   const answer = Type.Object({ ...written, objects: Type.Array(changed), ...advice });

@@ -10,27 +10,18 @@ import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
 import { drainPost, drainShown, toDrainBody } from "./drain-body.js";
 import { shown, startDrain } from "./drain-start.js";
-import { createEndWait } from "./end-wait.js";
-import { integer, milliseconds, object } from "./fields.js";
+import { createEndWait, safeWaitQuery, standardEndWaitMs } from "./end-wait.js";
+import { integer, object } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
-import { maxWaitMs, overridesOf } from "./write-choices.js";
+import { overridesOf } from "./write-choices.js";
 import { type MutationAnswer, mutationQuery } from "./writes.js";
 
 const tags = ["drains"];
 const standardLimit = 100;
-const standardWaitMs = 60_000;
 
 const params = Type.Object({ id: Type.String({ description: "Its id." }) });
 const idForm = /^[0-9a-f]{16}$/;
 
-const readQuery = object({
-  wait: Type.Optional(
-    Type.Literal("safe", {
-      description: "Answer when it has ended (200), safe or not, or when the time is over (202).",
-    }),
-  ),
-  timeoutMs: Type.Optional(milliseconds(0, maxWaitMs, "Longest wait.", standardWaitMs)),
-});
 const listQuery = object({
   open: Type.Optional(
     Type.Unsafe<"true" | "false">({
@@ -141,9 +132,9 @@ function readCalls(api: Api, context: ApiContext): void {
   api.get("/v1/drains/:id", {
     schema: answering(
       { ...readAnswers(drainShown), 202: drainShown },
-      { summary: "Read a drain, or wait until it has ended", tags, params, querystring: readQuery },
+      { summary: "Read a drain, or wait until it has ended", tags, params, querystring: safeWaitQuery },
     ),
-    handler: async ({ params: { id }, query: { wait, timeoutMs = standardWaitMs }, raw }, reply) => {
+    handler: async ({ params: { id }, query: { wait, timeoutMs = standardEndWaitMs }, raw }, reply) => {
       const now = await read(id);
       if (wait === undefined || now.endedAt !== undefined) return toDrainBody(now, true);
       await untilEnded(id, timeoutMs, raw);

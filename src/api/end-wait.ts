@@ -1,10 +1,25 @@
 // Callers who wait until a drain or a rebalance has ended, as many as the API lets wait. In: an id and a request. Out: nothing; the
-// caller reads what became of it. Called by drains.ts and rebalances.ts.
+// caller reads what became of it. Called by drains.ts, node-drains.ts and rebalances.ts.
 import type { IncomingMessage } from "node:http";
+import { Type } from "typebox";
 import { DrainWaits } from "../drain/drain-waits.js";
 import { AppError } from "../errors.js";
 import type { DrainStore } from "../store/store.js";
 import type { ApiContext } from "./context.js";
+import { milliseconds, object } from "./fields.js";
+import { maxWaitMs } from "./write-choices.js";
+
+export const standardEndWaitMs = 60_000;
+
+/** Query of the calls that read one drain. */
+export const safeWaitQuery = object({
+  wait: Type.Optional(
+    Type.Literal("safe", {
+      description: "Answer when it has ended (200), safe or not, or when the time is over (202).",
+    }),
+  ),
+  timeoutMs: Type.Optional(milliseconds(0, maxWaitMs, "Longest wait.", standardEndWaitMs)),
+});
 
 /** Ends when it has ended, the time is over, the client has gone or the server closes. @throws too_many_requests */
 export type EndWait = (id: string, timeoutMs: number, raw: IncomingMessage) => Promise<void>;

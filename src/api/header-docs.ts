@@ -31,6 +31,8 @@ const withoutPreconditions = [
   "POST /v1/drains",
   "DELETE /v1/drains/:id",
   "DELETE /v1/rebalances/:id",
+  "POST /v1/node-drains",
+  "DELETE /v1/node-drains/:node",
   "DELETE /v1/rollouts/:rollout",
   "PUT /v1/gateways/:gateway/rollout-policy",
   "DELETE /v1/gateways/:gateway/rollout-policy",

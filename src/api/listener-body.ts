@@ -21,6 +21,14 @@ const http = {
     milliseconds(0, 604_800_000, "A connection without a request for this long is closed; 0: never.", standard.idleTimeoutMs),
   ),
   trustedHops: Type.Optional(integer(0, 16, "Proxies in front whose X-Forwarded-For is believed.", standard.trustedHops)),
+  healthPath: Type.Optional(
+    text(
+      1,
+      1024,
+      "path",
+      "Path that Envoy answers itself, on every host and before all routes: 200, and 503 while it is drained.",
+    ),
+  ),
 };
 const tcp = { protocol: Type.Literal("tcp", { description: "Raw TCP, one route." }), ...shared };
 const tls = { protocol: Type.Literal("tls", { description: "TLS passed through, routed by server name." }), ...shared };
@@ -62,6 +70,7 @@ export function fromListenerBody(named: string, body: ListenerBody): Listener {
     protocol: "http",
     idleTimeoutMs: body.idleTimeoutMs ?? standard.idleTimeoutMs,
     trustedHops: body.trustedHops ?? standard.trustedHops,
+    ...(body.healthPath === undefined ? {} : { healthPath: body.healthPath }),
   };
 }
 
@@ -70,5 +79,6 @@ export function toListenerBody(listener: Listener): Static<typeof listenerSchema
   const { name: named, address, port } = listener;
   const base = { name: named, address, port, gateways: [...listener.gateways] };
   if (listener.protocol !== "http") return { ...base, protocol: listener.protocol };
-  return { ...base, protocol: "http", idleTimeoutMs: listener.idleTimeoutMs, trustedHops: listener.trustedHops };
+  const { idleTimeoutMs, trustedHops, healthPath } = listener;
+  return { ...base, protocol: "http", idleTimeoutMs, trustedHops, ...(healthPath === undefined ? {} : { healthPath }) };
 }

@@ -23,6 +23,7 @@ const nodeShown = Type.Object({
   gateway: Type.String(),
   gatewayKnown: Type.Boolean({ description: "false: no listener names its gateway, so its configuration is empty." }),
   connected: Type.Boolean(),
+  draining: Type.Boolean({ description: "true: it is drained, or about to be; see GET /v1/node-drains/{node}." }),
   replica: Type.String({ description: "The control plane that it is connected to." }),
   since: Type.String({ format: "date-time" }),
   streams: Type.Array(Type.String()),

@@ -8,7 +8,7 @@ import type { RebalanceRecord } from "../store/store.js";
 import { answering, listAnswers, readAnswers, writeAnswers } from "./answers.js";
 import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
-import { createEndWait } from "./end-wait.js";
+import { createEndWait, standardEndWaitMs } from "./end-wait.js";
 import { integer, milliseconds, object } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
 import { rebalanceShown, toRebalanceBody } from "./rebalance-body.js";
@@ -17,14 +17,13 @@ import { mutationQuery } from "./writes.js";
 
 const tags = ["rebalances"];
 const standardLimit = 100;
-const standardWaitMs = 60_000;
 
 const params = Type.Object({ id: Type.String({ description: "Its id." }) });
 const idForm = /^[0-9a-f]{16}$/;
 
 const readQuery = object({
   wait: Type.Optional(Type.Literal("done", { description: "Answer when it has ended (200), or when the time is over (202)." })),
-  timeoutMs: Type.Optional(milliseconds(0, maxWaitMs, "Longest wait.", standardWaitMs)),
+  timeoutMs: Type.Optional(milliseconds(0, maxWaitMs, "Longest wait.", standardEndWaitMs)),
 });
 const listQuery = object({
   open: Type.Optional(
@@ -111,7 +110,7 @@ function readCalls(api: Api, context: ApiContext): void {
       { ...readAnswers(rebalanceShown), 202: rebalanceShown },
       { summary: "Read a rebalance, or wait until it has ended", tags, params, querystring: readQuery },
     ),
-    handler: async ({ params: { id }, query: { wait, timeoutMs = standardWaitMs }, raw }, reply) => {
+    handler: async ({ params: { id }, query: { wait, timeoutMs = standardEndWaitMs }, raw }, reply) => {
       const now = await read(id);
       if (wait === undefined || now.endedAt !== undefined) return show(now);
       await untilEnded(id, timeoutMs, raw);

@@ -22,6 +22,7 @@ import { documented } from "./header-docs.js";
 import { InFlight } from "./in-flight.js";
 import { leaseCalls } from "./leases.js";
 import { listenerCalls } from "./listeners.js";
+import { nodeDrainCalls } from "./node-drains.js";
 import { nodeCalls } from "./nodes.js";
 import { objectStatusCalls } from "./object-status.js";
 import { operationCalls } from "./operations.js";
@@ -239,6 +240,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
     auditCalls,
     drainCalls,
     rebalanceCalls,
+    nodeDrainCalls,
     nodeCalls,
     objectStatusCalls,
     operationCalls,

@@ -10,7 +10,7 @@ import type { WriteChoices } from "../store/store.js";
 export const maxWaitMs = 120_000;
 
 /** Guards that a caller may let a write pass; `rollout`: a gateway's policy of staged rollouts. Recorded with the revision. */
-export const overrides = ["emptied", "shrink", "size", "rollout", "drain", "last-endpoint"] as const;
+export const overrides = ["emptied", "shrink", "size", "rollout", "drain", "last-endpoint", "last-node"] as const;
 export type Override = (typeof overrides)[number];
 
 /** `acked`, or `acked:90%`. */

@@ -51,7 +51,7 @@ function nodeRow(node: JsonObject): readonly string[] {
   return [
     text(node["id"]),
     `${text(node["gateway"])}${node["gatewayKnown"] === false ? " (unknown)" : ""}`,
-    node["connected"] === false ? "no" : "yes",
+    `${node["connected"] === false ? "no" : "yes"}${node["draining"] === true ? " (draining)" : ""}`,
     text(node["ackedRevision"]),
     text(node["envoyVersion"]),
     joined(node["streams"]),

@@ -1,5 +1,5 @@
 // Looking on while a drain or a rebalance goes on without us: a line whenever something has changed, through restarts of the control plane.
-// In: where it is. Out: how it ended. Called by drain.ts and rebalances.ts.
+// In: where it is. Out: how it ended. Called by drain.ts, node-drain.ts and rebalances.ts.
 import { type ApiAccess, callApi } from "./api-client.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import type { JsonObject } from "./json.js";

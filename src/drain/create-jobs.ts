@@ -1,14 +1,17 @@
-// The loops of this room, with what wakes which: drains, leases, whose ends begin drains, and rebalances, whose steps are drains.
+// The loops of this room, with what wakes which: drains of endpoints and of Envoys, leases, whose ends begin drains, and rebalances, whose
+// steps are drains.
 // In: the other rooms, as app.ts has them. Out: their starts and stops. Called by app.ts.
 import type { Store, WriteTx } from "../store/store.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { DrainJobs } from "./drain-jobs.js";
 import { LeaseJobs, type StartedByLease } from "./lease-jobs.js";
+import { NodeDrainJobs, type NodeDrainJobsOptions } from "./node-drain-jobs.js";
 import { RebalanceJobs, type RebalanceJobsOptions } from "./rebalance-jobs.js";
 
 /** What the loops are made of. */
-export interface CreateJobsOptions extends Omit<RebalanceJobsOptions, "onDrain"> {
-  readonly store: Pick<Store, "drains" | "leases" | "rebalances" | "onRevisionHint">;
+export interface CreateJobsOptions extends Omit<RebalanceJobsOptions, "onDrain" | "loads">, Omit<NodeDrainJobsOptions, "loads"> {
+  readonly loads: RebalanceJobsOptions["loads"] & NodeDrainJobsOptions["loads"];
+  readonly store: Pick<Store, "drains" | "leases" | "nodeDrains" | "rebalances" | "onRevisionHint">;
   readonly metrics: Metrics;
   /** Begins an ordinary drain of one endpoint, within the transaction. */
   readonly startDrain: (tx: WriteTx, drain: StartedByLease) => Promise<void>;
@@ -29,8 +32,10 @@ export interface Jobs {
 export function createJobs({ startDrain, hintWatch, ...options }: CreateJobsOptions): Jobs {
   const { log, metrics, store } = options;
   const drains = new DrainJobs({ store, log, metrics });
+  const nodeDrains = new NodeDrainJobs(options);
   const onDrain = (): void => {
     drains.wake();
+    nodeDrains.wake();
     hintWatch();
   };
   const rebalances = new RebalanceJobs({ ...options, onDrain });
@@ -42,12 +47,12 @@ export function createJobs({ startDrain, hintWatch, ...options }: CreateJobsOpti
       rebalances.wake();
     },
     start: () => {
-      for (const jobs of [drains, leases, rebalances]) jobs.start();
+      for (const jobs of [drains, nodeDrains, leases, rebalances]) jobs.start();
     },
     stopLeases: () => leases.stop(),
     async stop() {
       await rebalances.stop();
-      await drains.stop();
+      await Promise.all([drains.stop(), nodeDrains.stop()]);
     },
   };
 }

@@ -4,6 +4,7 @@
 import type { Cluster } from "./cluster.js";
 import { addressKey, type Endpoint } from "./endpoint.js";
 import type { Listener } from "./listener.js";
+import type { NodeDrainPhase } from "./node-drain.js";
 import type { Change, CommittedRevision, OverlayChange, Revision } from "./revision.js";
 import { type Overlay, sees } from "./rollout.js";
 import { clustersOf, listenersOf, type Route } from "./route.js";
@@ -18,6 +19,8 @@ export interface StateRows {
   readonly routes: readonly Route[];
   /** Staged rollouts under way; left out: none. */
   readonly overlays?: readonly Overlay[];
+  /** Envoys that are drained; left out: none. */
+  readonly nodeDrains?: readonly { readonly node: string; readonly phase: NodeDrainPhase }[];
   /** The newest changes of routes, newest first: what each was before; undefined: it was not there. */
   readonly pastRoutes?: readonly { readonly name: string; readonly before: Route | undefined }[];
 }
@@ -43,6 +46,8 @@ export class DesiredState {
   readonly routes = new Map<string, Route>();
   /** Staged rollouts under way: what they change is not in the maps above. */
   readonly overlays = new Map<string, Overlay>();
+  /** node → the phase of its drain. */
+  readonly nodeDrains = new Map<string, NodeDrainPhase>();
   /** listener → routes that name it. */
   readonly #routesByListener = new Map<string, Set<string>>();
   /** cluster → routes that name it, at any weight. */
@@ -60,6 +65,7 @@ export class DesiredState {
       state.#apply({ kind: "listener", name: listener.name, before: undefined, after: listener });
     for (const route of rows.routes) state.#apply({ kind: "route", name: route.name, before: undefined, after: route });
     for (const overlay of rows.overlays ?? []) state.overlays.set(overlay.name, overlay);
+    for (const { node, phase } of rows.nodeDrains ?? []) state.nodeDrains.set(node, phase);
     state.#revision = rows.revision;
     state.#id = rows.id;
     return state;
@@ -93,6 +99,10 @@ export class DesiredState {
   apply(committed: CommittedRevision): void {
     for (const change of committed.changes) this.#apply(change);
     for (const change of committed.overlays ?? []) this.#applyOverlay(change);
+    for (const { node, phase } of committed.nodeDrains ?? []) {
+      if (phase) this.nodeDrains.set(node, phase);
+      else this.nodeDrains.delete(node);
+    }
     this.#revision = committed.revision;
     this.#id = committed.id;
   }

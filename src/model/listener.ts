@@ -16,6 +16,8 @@ export interface HttpListener extends ListenerBase {
   readonly idleTimeoutMs: number;
   /** Trust X-Forwarded-For from this many proxies in front. */
   readonly trustedHops: number;
+  /** Envoy answers this path itself, on every host: 200, and 503 while it is drained. Left out: no path. */
+  readonly healthPath?: string;
 }
 
 /** Raw TCP: one route, or none. */

@@ -2,6 +2,7 @@
 import type { Cluster } from "./cluster.js";
 import type { Endpoint } from "./endpoint.js";
 import type { Listener } from "./listener.js";
+import type { NodeDrainChange } from "./node-drain.js";
 import type { Route } from "./route.js";
 
 /** Postgres bigint, as a JavaScript number: 2^53 revisions are 285 years at a million a second. */
@@ -40,6 +41,8 @@ export interface CommittedRevision {
   readonly changes: readonly Change[];
   /** What it did to staged rollouts; left out: nothing. */
   readonly overlays?: readonly OverlayChange[];
+  /** What it did to drains of Envoys; left out: nothing. */
+  readonly nodeDrains?: readonly NodeDrainChange[];
 }
 
 /** Who asked for a change; kept with the revision, sent home with a refusal. */

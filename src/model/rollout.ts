@@ -77,9 +77,15 @@ export function isWhole(stage: RolloutStage): boolean {
   return "percent" in stage && stage.percent >= 100;
 }
 
-/** The name under which Envoys that see a rollout are counted: a gateway's, or `<gateway>/<rollout>`. Names of ours hold a `/`. */
-export function viewName(gateway: string, rollout: string | undefined): string {
-  return rollout === undefined ? gateway : `${gateway}/${rollout}`;
+/** The name under which Envoys that see a rollout, or are drained, are counted: a gateway's, or `<gateway>/<variant>`. Names of ours hold a `/`. */
+export function viewName(gateway: string, variant: string | undefined): string {
+  return variant === undefined ? gateway : `${gateway}/${variant}`;
+}
+
+/** What its Envoys see in place of the desired state; undefined: nothing else. */
+export function variantOfView(view: string): string | undefined {
+  const slash = view.indexOf("/");
+  return slash < 0 ? undefined : view.slice(slash + 1);
 }
 
 /** The gateway of a view. */

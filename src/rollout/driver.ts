@@ -32,12 +32,12 @@ export interface DriverOptions {
   readonly metrics: Metrics;
 }
 
-/** Connected Envoys of a gateway, by id, on all replicas. @throws database_unavailable */
+/** Connected Envoys of a gateway that are not drained, by id, on all replicas. @throws database_unavailable */
 export async function connectedNodes(fleet: Pick<Fleet, "nodes">, gateway: string): Promise<readonly string[]> {
   const found: string[] = [];
   for (let after: string | undefined; ; ) {
     const page = await fleet.nodes({ gateway, limit: nodesPerPage, after });
-    found.push(...page.items.filter(({ connected }) => connected).map(({ id }) => id));
+    found.push(...page.items.filter(({ connected, draining }) => connected && !draining).map(({ id }) => id));
     if (page.items.length < nodesPerPage) return found;
     after = page.items.at(-1)?.id;
   }

@@ -3,6 +3,7 @@
 // A resource that nothing names any more stays for a grace: requests may still be on their way to it (DESIGN §8).
 import { isDeepStrictEqual } from "node:util";
 import type { DesiredState } from "../model/desired-state.js";
+import { phaseOfVariant } from "../model/node-drain.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Change, Revision } from "../model/revision.js";
 import { viewName } from "../model/rollout.js";
@@ -10,7 +11,7 @@ import type { HttpRoute } from "../model/route.js";
 import type { Transport } from "../translate/config-source.js";
 import { LeavingEndpoints } from "./leaving-endpoints.js";
 import type { Resource, Seq } from "./resource.js";
-import type { ResourceFactory } from "./resource-factory.js";
+import type { ResourceFactory, Wanted } from "./resource-factory.js";
 import { ResourceTable } from "./resource-table.js";
 import { noNames, type ResourceNames, touchedBy, touchListener } from "./touched.js";
 
@@ -44,15 +45,15 @@ export class GatewaySnapshot {
     readonly transport: Transport,
     private readonly factory: ResourceFactory,
     private readonly removalGraceMs: number,
-    /** The rollout whose changes these Envoys see; undefined: none. */
-    readonly rollout?: string,
+    /** What these Envoys see in place of the desired state: a rollout's changes, by its name, or a phase of a drain; undefined: neither. */
+    readonly variant?: string,
   ) {
     this.#leaving = new LeavingEndpoints(removalGraceMs);
   }
 
   /** Under which its Envoys are counted. */
   get view(): string {
-    return viewName(this.gateway, this.rollout);
+    return viewName(this.gateway, this.variant);
   }
 
   get seq(): Seq {
@@ -174,16 +175,23 @@ export class GatewaySnapshot {
   ): void {
     const table = this.tables[type];
     for (const name of names) {
-      const wanted =
-        type === "listener"
-          ? this.factory.listener(state, name, this.gateway, this.transport)
-          : this.factory.route(state, name, this.gateway);
+      const wanted = type === "listener" ? this.#listener(state, name) : this.#route(state, name);
       if (wanted === "kept") continue;
       const current = table.get(name);
       if (wanted === undefined) {
         if (current) removed.set(name, seq);
       } else if (wanted.hash !== current?.hash) set.push(wanted);
     }
+  }
+
+  /** A drained Envoy opens nothing. It keeps routes and clusters: what is in flight goes on over them. */
+  #listener(state: DesiredState, name: string): Wanted {
+    if (phaseOfVariant(this.variant) === "withdrawn") return undefined;
+    return this.factory.listener(state, name, this.gateway, this.transport);
+  }
+
+  #route(state: DesiredState, name: string): Wanted {
+    return this.factory.route(state, name, this.gateway, phaseOfVariant(this.variant) === undefined ? "passing" : "failing");
   }
 
   #compareClusters(
@@ -241,13 +249,13 @@ export class GatewaySnapshot {
   }
 }
 
-/** Routes that differ between two forms of a RouteConfiguration, sorted; undefined when the whole of it is new. */
+/** Routes that differ between two forms of a RouteConfiguration, sorted; undefined when the whole of it is new, or what differs is no route. */
 export function changedParts(before: Resource | undefined, after: Resource): readonly string[] | undefined {
   if (!before?.parts || !after.parts) return undefined;
   const names = new Set<string>();
   for (const [name, form] of after.parts) if (!isSameForm(before.parts.get(name), form)) names.add(name);
   for (const name of before.parts.keys()) if (!after.parts.has(name)) names.add(name);
-  return [...names].sort();
+  return names.size === 0 ? undefined : [...names].sort();
 }
 
 /** Forms keep their identity from revision to revision, but not over a full reload. */

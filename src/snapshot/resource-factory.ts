@@ -13,6 +13,7 @@ import { hopOwner, splitClusterName, splitRouteName } from "../translate/names.j
 import type { Encoded } from "../translate/resources.js";
 import * as resources from "../translate/resources.js";
 import { readyDelayMs as readyDelayOf } from "../translate/resources.js";
+import type { HealthAnswer } from "../translate/route-configuration.js";
 import { type Resource, toResource } from "./resource.js";
 
 /** A resource, none, or "leave what is there". */
@@ -121,17 +122,24 @@ export class ResourceFactory {
     );
   }
 
-  route(state: DesiredState, name: string, gateway: string): Wanted {
+  route(state: DesiredState, name: string, gateway: string, health: HealthAnswer = "passing"): Wanted {
     const listener = state.listeners.get(name);
     if (listener?.protocol !== "http" || !listener.gateways.includes(gateway)) return undefined;
     const routes = routesOf(state, listener).filter((route) => route.protocol === "http");
-    return this.#make(state, "route", name, () => resources.routeResource(listener, routes), partsOf(routes));
+    const form = listener.healthPath === undefined ? undefined : health;
+    const encoded = () => resources.routeResource(listener, routes, form);
+    return this.#make(state, "route", `${name}\n${form ?? ""}`, encoded, partsOf(routes), form);
   }
 
   /** A RouteConfiguration with some routes in another form, or left out (DESIGN §8: make before break, per route). */
-  routeVariant(listener: HttpListener, routes: readonly HttpRoute[], revision: number): Resource {
+  routeVariant(
+    listener: HttpListener,
+    routes: readonly HttpRoute[],
+    revision: number,
+    health: HealthAnswer | undefined,
+  ): Resource {
     this.translations.route += 1;
-    return toResource(resources.routeResource(listener, routes), revision, partsOf(routes));
+    return toResource(resources.routeResource(listener, routes, health), revision, partsOf(routes), health);
   }
 
   #make(
@@ -140,6 +148,7 @@ export class ResourceFactory {
     key: string,
     encode: () => Encoded | undefined,
     parts?: ReadonlyMap<string, HttpRoute>,
+    health?: HealthAnswer,
   ): Wanted {
     const fullKey = `${type}\n${key}`;
     if (this.#made.has(fullKey)) return this.#made.get(fullKey);
@@ -147,7 +156,7 @@ export class ResourceFactory {
     try {
       this.translations[type] += 1;
       const encoded = encode();
-      made = encoded && toResource(encoded, state.revision, parts);
+      made = encoded && toResource(encoded, state.revision, parts, health);
     } catch (error) {
       this.onFault({ type, name: key.split("\n")[0] ?? key, error });
       made = "kept";

@@ -5,6 +5,7 @@ import type { Revision } from "../model/revision.js";
 import type { HttpRoute } from "../model/route.js";
 import { hopClusterName, hopOwner } from "../translate/names.js";
 import type { Encoded } from "../translate/resources.js";
+import type { HealthAnswer } from "../translate/route-configuration.js";
 
 /** Position in the history of one gateway's snapshot in this process; grows by one with each publication. Means nothing elsewhere. */
 export type Seq = number;
@@ -27,9 +28,16 @@ export interface Resource {
   readonly clusters: readonly string[];
   /** Of a RouteConfiguration: route name → the form of the route that is in it. Forms compare by identity. */
   readonly parts: ReadonlyMap<string, HttpRoute> | undefined;
+  /** Of a RouteConfiguration: what its listener's health check is answered with; undefined where there is none. */
+  readonly health: HealthAnswer | undefined;
 }
 
-export function toResource(encoded: Encoded, revision: Revision, parts?: ReadonlyMap<string, HttpRoute>): Resource {
+export function toResource(
+  encoded: Encoded,
+  revision: Revision,
+  parts?: ReadonlyMap<string, HttpRoute>,
+  health?: HealthAnswer,
+): Resource {
   const hash = hashOf(encoded.bytes);
   return {
     name: encoded.name,
@@ -39,6 +47,7 @@ export function toResource(encoded: Encoded, revision: Revision, parts?: Readonl
     revision,
     clusters: encoded.clusters,
     parts,
+    health,
   };
 }
 

@@ -1,6 +1,7 @@
 // The snapshots of all gateways that some Envoy asks for, and the moment at which they change together.
 // In: revisions from follower.ts. Out: GatewaySnapshot for each stream in xds/, woken through `onPublished`.
 import type { DesiredState } from "../model/desired-state.js";
+import { phaseOfVariant, variantOfPhase } from "../model/node-drain.js";
 import type { ResourceType } from "../model/resource-type.js";
 import { type Change, type CommittedRevision, inverseOf, type Revision } from "../model/revision.js";
 import { gatewayOfView, type Overlay, viewName } from "../model/rollout.js";
@@ -105,14 +106,14 @@ export class Snapshots {
       this.#notePast([...committed.changes, ...[...ended.values()].flat().map(inverseOf)]);
       this.#factory.begin();
       for (const { snapshot } of this.#snapshots.values()) {
-        const changes = [...committed.changes, ...(ended.get(snapshot.rollout ?? "") ?? [])];
+        const changes = [...committed.changes, ...(ended.get(snapshot.variant ?? "") ?? [])];
         if (this.#within(state, snapshot, () => snapshot.apply(state, changes, this.options.now()))) changed.add(snapshot);
       }
     }
     this.#forgetStrangers();
     this.#built("revisions", startedAt);
     this.#announce(changed);
-    if (revisions.some(({ overlays = [] }) => overlays.length > 0)) this.#moved();
+    if (revisions.some(({ overlays = [], nodeDrains = [] }) => overlays.length + nodeDrains.length > 0)) this.#moved();
   }
 
   /** Gateways that nobody asks for, and that lost their last listener since. */
@@ -150,18 +151,18 @@ export class Snapshots {
   }
 
   /**
-   * The snapshot that an Envoy is to have: its gateway's, or that of the rollout which it is in. Made when the first stream asks for it.
-   * Unknown gateways get an empty one; without a node, what all those have that see no rollout. Pair with `release`.
+   * The snapshot that an Envoy is to have: its gateway's, or that of its drain, or of the rollout which it is in. Made when the first stream
+   * asks for it. Unknown gateways get an empty one; without a node, what all others have. Pair with `release`.
    */
   acquire(gateway: string, transport: Transport, node?: string): GatewaySnapshot {
-    const rollout = this.#rolloutOf(gateway, node);
-    const key = keyOf(viewName(gateway, rollout), transport);
+    const variant = this.#variantOf(gateway, node);
+    const key = keyOf(viewName(gateway, variant), transport);
     const held = this.#snapshots.get(key);
     if (held) {
       held.holders += 1;
       return held.snapshot;
     }
-    const snapshot = new GatewaySnapshot(gateway, transport, this.#factory, this.options.removalGraceMs, rollout);
+    const snapshot = new GatewaySnapshot(gateway, transport, this.#factory, this.options.removalGraceMs, variant);
     this.#snapshots.set(key, { snapshot, holders: 1 });
     const startedAt = performance.now();
     this.#factory.begin();
@@ -178,12 +179,23 @@ export class Snapshots {
     const held = this.#snapshots.get(key);
     if (held?.snapshot !== snapshot) return;
     held.holders -= 1;
-    if (held.holders === 0 && (snapshot.rollout !== undefined || !this.isKnown(snapshot.gateway))) this.#snapshots.delete(key);
+    if (held.holders === 0 && (snapshot.variant !== undefined || !this.isKnown(snapshot.gateway))) this.#snapshots.delete(key);
   }
 
-  /** Whether the Envoy is to have another snapshot than this: a rollout has reached it, or has ended. Its stream must be opened again. */
-  isElsewhere(snapshot: GatewaySnapshot, node: string): boolean {
-    return this.#rolloutOf(snapshot.gateway, node) !== snapshot.rollout;
+  /**
+   * Whether the Envoy is to have another snapshot than this, so that its stream must be opened again: `leaves` a rollout that is over, where
+   * it has been given what all have already; or `enters` one, or moves in its drain.
+   */
+  moveOf({ gateway, variant }: GatewaySnapshot, node: string): "enters" | "leaves" | undefined {
+    const wanted = this.#variantOf(gateway, node);
+    if (wanted === variant) return undefined;
+    const isOfRollout = variant !== undefined && phaseOfVariant(variant) === undefined;
+    return isOfRollout && phaseOfVariant(wanted) === undefined ? "leaves" : "enters";
+  }
+
+  /** Whether the Envoy is drained, or on its way to be. False as long as nothing is loaded. */
+  isDrained(node: string): boolean {
+    return this.#state?.nodeDrains.has(node) ?? false;
   }
 
   /** Whether a listener names the gateway, or the gateway of the view. */
@@ -214,7 +226,7 @@ export class Snapshots {
   }
 
   /** The RouteConfiguration with some routes in another form; undefined when its listener is gone meanwhile. Shared by all streams that need the same. */
-  routeVariant(resource: Resource, overrides: RouteOverrides): Resource | undefined {
+  routeVariant(resource: Resource, overrides: RouteOverrides, health = resource.health): Resource | undefined {
     // Of a listener, a RouteConfiguration holds the name alone: whether it is the base's or a rollout's makes no difference.
     const listener =
       this.#state?.listeners.get(resource.name) ?? this.#overlaid("listener").find(({ name }) => name === resource.name)?.after;
@@ -222,6 +234,7 @@ export class Snapshots {
     const key = [...overrides]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, form]) => `${name}=${form ? this.#formId(form) : 0}`)
+      .concat(health ?? "")
       .join(" ");
     const variants = this.#variants.get(resource) ?? new Map<string, Resource>();
     this.#variants.set(resource, variants);
@@ -229,7 +242,7 @@ export class Snapshots {
     if (known) return known;
     const routes = [...resource.parts].flatMap(([name, form]) => (overrides.has(name) ? (overrides.get(name) ?? []) : form));
     for (const [name, form] of overrides) if (form && !resource.parts.has(name)) routes.push(form);
-    const variant = this.#factory.routeVariant(listener, routes, resource.revision);
+    const variant = this.#factory.routeVariant(listener, routes, resource.revision, health);
     for (const oldest of variants.keys()) {
       if (variants.size < maxVariants) break;
       variants.delete(oldest);
@@ -240,6 +253,11 @@ export class Snapshots {
 
   /** The form of the RouteConfiguration with this hash, looked for among those that it may have been left in; undefined: not found. */
   pastRouteForm(current: Resource, hash: string): Resource | undefined {
+    // Before its drain, or during it, an Envoy had the other answer to its health check.
+    if (current.health) {
+      const other = this.routeVariant(current, new Map(), current.health === "failing" ? "passing" : "failing");
+      if (other?.hash === hash) return other;
+    }
     for (const overrides of pastOverrides(current, this.#pastRoutes)) {
       const variant = this.routeVariant(current, overrides);
       if (variant?.hash === hash) return variant;
@@ -260,7 +278,7 @@ export class Snapshots {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Called when rollouts have begun, moved or ended: some streams may be `isElsewhere`. Returns how to stop it. */
+  /** Called when rollouts or drains of Envoys have begun, moved or ended: some streams may have a `moveOf`. Returns how to stop it. */
   onMoved(listener: () => void): () => void {
     this.#moveListeners.add(listener);
     return () => this.#moveListeners.delete(listener);
@@ -275,13 +293,16 @@ export class Snapshots {
     this.#freshness = freshness;
   }
 
-  #rolloutOf(gateway: string, node: string | undefined): string | undefined {
-    return node === undefined ? undefined : this.#state?.overlayOf(gateway, node)?.name;
+  /** A drain goes before a rollout: a drained Envoy is in no stage. */
+  #variantOf(gateway: string, node: string | undefined): string | undefined {
+    if (node === undefined) return undefined;
+    const phase = this.#state?.nodeDrains.get(node);
+    return phase ? variantOfPhase(phase) : this.#state?.overlayOf(gateway, node)?.name;
   }
 
   /** Looks at the state as the snapshot's Envoys see it. What the factory has made for others is not theirs. */
-  #within<T>(state: DesiredState, { rollout }: GatewaySnapshot, look: () => T): T {
-    const overlay: Overlay | undefined = rollout === undefined ? undefined : state.overlays.get(rollout);
+  #within<T>(state: DesiredState, { variant }: GatewaySnapshot, look: () => T): T {
+    const overlay: Overlay | undefined = variant === undefined ? undefined : state.overlays.get(variant);
     if (!overlay) return look();
     this.#factory.begin();
     try {

@@ -165,6 +165,7 @@ export function rowsOf(state: DesiredState, pastRoutes: NonNullable<StateRows["p
     listeners: [...state.listeners.values()],
     routes: [...state.routes.values()],
     overlays: [...state.overlays.values()],
+    nodeDrains: [...state.nodeDrains].map(([node, phase]) => ({ node, phase })),
     pastRoutes,
   };
 }

@@ -2,8 +2,10 @@
 // often here before its old stream is known to be dead.
 // In: NodeReports. Out: what it subscribes to, has acked and does not have. Owned by: tracker.ts.
 import type { ResourceException, StreamKind } from "../model/node.js";
+import { phaseOfVariant } from "../model/node-drain.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
+import { variantOfView } from "../model/rollout.js";
 import { type Answers, allNews, exceptionsBit, type NodeReport, oneStreamPerNode, typeBits } from "./node-report.js";
 import type { Cohort, TrackedRevision } from "./tracked-revision.js";
 
@@ -127,6 +129,14 @@ export class FleetNode implements Answers {
   hasEndpointsOf(resources: readonly string[], revision: Revision): boolean {
     if (this.readAcked("endpoint") < revision) return false;
     return !this.exceptions.some(({ type, name }) => type === "endpoint" && resources.includes(name));
+  }
+
+  /** Whether it is known to have no listeners, in the view of a drained Envoy. */
+  get hasNoListeners(): boolean {
+    const { newest, view } = this;
+    if (!newest || phaseOfVariant(variantOfView(view)) !== "withdrawn") return false;
+    const own = this.#counting.filter((report) => report.subscribes("listener"));
+    return own.length > 0 && !own.some((report) => report.isUnsettled("listener"));
   }
 
   /** Reads of its streams what `news` names (`typeBits`, `exceptionsBit`). Says what differs from the last time. */

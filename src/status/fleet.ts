@@ -25,6 +25,8 @@ export interface FleetOptions {
   /** What a revision changed for a gateway; empty: nothing, or forgotten. */
   readonly changedBy: (gateway: string, revision: Revision) => RevisionChanges;
   readonly gatewayKnown: (gateway: string) => boolean;
+  /** Whether the Envoy is drained; left out: none is. */
+  readonly isDrained?: (node: string) => boolean;
   /** Who made a revision; undefined when the database does not know it. */
   readonly authorOf: (revision: Revision) => Promise<RevisionAuthor | undefined>;
   /** Tells when another replica may have written what its Envoys answered. Returns how to stop it. */
@@ -243,7 +245,9 @@ export class Fleet {
 
   #view(row: NodeRow, authors: ReadonlyMap<Revision, RevisionAuthor>): NodeView {
     const own = row.replica === this.options.replica ? this.#tracker.node(row.id) : undefined;
-    return toNodeView(row, this.options.gatewayKnown(row.gateway), own?.ackedRevision, authors);
+    const { gatewayKnown, isDrained } = this.options;
+    const flags = { gatewayKnown: gatewayKnown(row.gateway), draining: isDrained?.(row.id) ?? false };
+    return toNodeView(row, flags, own?.ackedRevision, authors);
   }
 
   async #authorsOf(rows: readonly NodeRow[]): Promise<ReadonlyMap<Revision, RevisionAuthor>> {

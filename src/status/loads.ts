@@ -4,7 +4,7 @@
 import type { NodeIdentity } from "../model/node.js";
 import type { Steady } from "./left-over.js";
 import { type LoadReport, LoadStream, steadyIn, type TimedReport } from "./load-stream.js";
-import { type ExplainsChange, type MetricsSample, MetricsStream } from "./metrics-stream.js";
+import { type ConnectionCount, type ExplainsChange, type MetricsSample, MetricsStream } from "./metrics-stream.js";
 
 /** A stream that has said nothing for this long says nothing any more. Reports come each second. */
 export const silentAfterMs = 5_000;
@@ -44,6 +44,8 @@ export interface NodeLoad {
   membershipOf(cluster: string): readonly { readonly hosts: number; readonly healthy: number }[];
   /** A moment from `from` on at which nothing in the cluster waited for a connection. Undefined: none is known. */
   quietSince(cluster: string, from: number): number | undefined;
+  /** Connections of clients: one list for each metrics stream here that counts; empty of one that does not tell. See `MetricsStream.clientConnections`. */
+  readonly clientConnections: readonly (readonly ConnectionCount[])[];
   /** Answers to clients since the streams opened, and 5xx among them (`http.*.downstream_rq_xx`). Both only go up while they last. */
   readonly answers: number;
   readonly errors: number;
@@ -256,6 +258,7 @@ function view(node: Node, now: number): NodeLoad {
       const moments = metrics.map((stream) => stream.quietSince(cluster, from));
       return moments.includes(undefined) || moments.length === 0 ? undefined : Math.max(...moments.map((at) => at ?? 0));
     },
+    clientConnections: node.metricsStreams.size > 0 ? metrics.map((stream) => stream.clientConnections) : [],
     answers: sum([...node.metricsStreams].map((stream) => stream.answers)),
     errors: sum([...node.metricsStreams].map((stream) => stream.errors)),
   };

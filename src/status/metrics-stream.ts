@@ -15,6 +15,14 @@ export interface MetricsSample {
   /** Answers to clients since the last message, and those among them that are 5xx. */
   readonly answers: number;
   readonly errors: number;
+  /** Connections of clients over all listeners, those on their way out too; undefined: its settings leave that out. */
+  readonly clientConnections?: number | undefined;
+}
+
+/** Connections of clients at one moment, ms. */
+export interface ConnectionCount {
+  readonly at: number;
+  readonly connections: number;
 }
 
 /** Whether the control plane has done something of late by which hosts of the cluster may have come or gone at `at`. */
@@ -34,6 +42,7 @@ export class MetricsStream {
   readonly #leftOvers = new Map<string, LeftOver>();
   #answers = 0;
   #errors = 0;
+  #clientConnections: readonly ConnectionCount[] = [];
 
   /** Of several messages with one stamp: none is the whole. */
   #isInParts = false;
@@ -62,6 +71,10 @@ export class MetricsStream {
   get errors(): number {
     return this.#errors;
   }
+  /** Of the newest two messages, the older first; empty: the newest does not tell. */
+  get clientConnections(): readonly ConnectionCount[] {
+    return this.#clientConnections;
+  }
   /** When the newest sample was made; undefined before that is known. */
   get sampledAt(): number | undefined {
     return this.#sampledAt.at(-1);
@@ -77,10 +90,17 @@ export class MetricsStream {
     this.#receivedAt = receivedAt;
     this.#answers += sample.answers;
     this.#errors += sample.errors;
+    this.#count(sample.clientConnections, madeAt);
     if (!sample.clusters || this.#isInParts) return;
     if (madeAt === undefined) return this.#remember(sample.clusters);
     if (this.#bornStampMs !== undefined) this.#bornAt = madeAt - (stampMs - this.#bornStampMs);
     this.sampled(this.#withUntimed(sample.clusters), madeAt);
+  }
+
+  /** A part without the total says nothing: another one has it, and too much of it where the gauges by listener are in a third. */
+  #count(connections: number | undefined, madeAt: number | undefined): void {
+    if (connections === undefined) this.#clientConnections = this.#isInParts ? this.#clientConnections : [];
+    else if (madeAt !== undefined) this.#clientConnections = [...this.#clientConnections.slice(-1), { at: madeAt, connections }];
   }
 
   #remember(clusters: ReadonlyMap<string, ClusterGauges>): void {

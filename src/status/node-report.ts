@@ -10,7 +10,7 @@ export type RevisionChanges = ReadonlyMap<ResourceType, ReadonlyMap<string, read
 /** A live view of one stream. */
 export interface NodeReport {
   readonly node: NodeIdentity;
-  /** Under which it is counted: its gateway, or `<gateway>/<rollout>` while it sees a rollout. */
+  /** Under which it is counted: its gateway, or `<gateway>/<variant>` while it sees a rollout, or is drained. */
   readonly view: string;
   readonly kind: StreamKind;
   /** ms since the epoch, this replica's clock. */
@@ -24,6 +24,8 @@ export interface NodeReport {
    * Moves on by itself where a revision changed nothing for the stream, and over a removal that is held for its grace.
    */
   ackedRevision(type: ResourceType): Revision;
+  /** Whether the Envoy may have something of the type that it is not to have, or the other way round. What it has acked does not tell: a removal after a reconnect is no revision's. */
+  isUnsettled(type: ResourceType): boolean;
   /** What the Envoy does not have, and why. Removals held for their grace are not among them. */
   exceptions(): Iterable<ResourceException>;
 }

@@ -41,6 +41,8 @@ export interface NodeView {
   /** Whether some listener names its gateway; if not, its configuration is empty. */
   readonly gatewayKnown: boolean;
   readonly connected: boolean;
+  /** It is drained, or on its way to be: it has no listeners, or is about to lose them. */
+  readonly draining: boolean;
   readonly replica: string;
   /** ISO 8601. */
   readonly since: string;
@@ -94,7 +96,7 @@ function leastAcked(acked: NodeRow["acked"]): Revision {
 /** `ackedRevision` undefined: as the row's `acked` says. */
 export function toNodeView(
   row: NodeRow,
-  gatewayKnown: boolean,
+  { gatewayKnown, draining }: Pick<NodeView, "gatewayKnown" | "draining">,
   ackedRevision: Revision | undefined,
   authors: ReadonlyMap<Revision, RevisionAuthor>,
 ): NodeView {
@@ -102,6 +104,7 @@ export function toNodeView(
   return {
     ...rest,
     gatewayKnown,
+    draining,
     ackedRevision: ackedRevision ?? leastAcked(row.acked),
     refused: exceptions.filter(isRefusal).map(({ type, name, parts, revision, detail, at }) => ({
       type,

@@ -32,6 +32,8 @@ interface PastRouteRow {
   readonly name: string;
   readonly before: RowKinds["route"]["spec"] | null;
 }
+type NodeDrainPhaseRow = Required<NonNullable<StateRows["nodeDrains"]>[number]>;
+
 /** How far back changes of routes are looked for, revisions: the read stays short where routes hardly change. */
 const maxPastRevisions = 10_000;
 const pastRoutesQuery = `
@@ -55,6 +57,7 @@ export async function loadState(pool: pg.Pool, queryTimeoutMs: number): Promise<
       const overlays = await transaction.query<OverlayRow>(
         "select name, shares, changes from rollouts where state = 'staging' order by name",
       );
+      const nodeDrains = await transaction.query<NodeDrainPhaseRow>("select node, phase from node_drains order by node");
       const past = await transaction.query<PastRouteRow>(pastRoutesQuery, [revision - maxPastRevisions]);
       const found = { cluster: clusters.length, endpoint: endpoints.length, listener: listeners.length, route: routes.length };
       const recorded = recordedCounts(head);
@@ -67,6 +70,7 @@ export async function loadState(pool: pg.Pool, queryTimeoutMs: number): Promise<
         listeners: listeners.map(objectTables.listener.fromRow),
         routes: routes.map(objectTables.route.fromRow),
         overlays: overlays.map(fromOverlayRow),
+        nodeDrains,
         pastRoutes: past.map(({ name, before }) => ({
           name,
           before: before ? objectTables.route.fromRow({ spec: before }) : undefined,

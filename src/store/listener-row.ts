@@ -27,6 +27,7 @@ export function fromListenerRow({ spec }: Pick<ListenerRow, "spec">): Listener {
         gateways,
         idleTimeoutMs: spec.idleTimeoutMs,
         trustedHops: spec.trustedHops,
+        ...(spec.healthPath === undefined ? {} : { healthPath: spec.healthPath }),
       };
     case "tcp":
     case "tls":

@@ -2,7 +2,9 @@
 // In: a revision and its id. Out: the next ones, or "other history". One statement, so one snapshot of one server.
 // The poll is the truth; hints (revision-hints.ts) only make it sooner. Called by snapshot/ through store.ts.
 import type pg from "pg";
+import type { NodeDrainChange } from "../model/node-drain.js";
 import type { Change, CommittedRevision, Kind, ObjectKinds, OverlayChange, Revision } from "../model/revision.js";
+import { type NodeDrainSpec, nodeDrainKind } from "./node-drain-row.js";
 import { objectTables, type RowKinds } from "./objects.js";
 import { read } from "./pool.js";
 import type { RevisionMark } from "./revisions.js";
@@ -40,7 +42,14 @@ interface OverlayColumns {
   readonly after: OverlaySpec | null;
 }
 
-type FeedRow = RevisionColumns & (ChangeColumns | OverlayColumns | { readonly kind: null; readonly name: null });
+interface NodeDrainColumns {
+  readonly kind: typeof nodeDrainKind;
+  readonly name: string;
+  readonly after: NodeDrainSpec | null;
+}
+
+type FeedRow = RevisionColumns &
+  (ChangeColumns | OverlayColumns | NodeDrainColumns | { readonly kind: null; readonly name: null });
 
 // Always at least one row, as the counter has one: with nothing new it costs a few look-ups by primary key. The last revision that was
 // pruned is known by the cut: what comes after it is whole. The changes are read in a lateral with an order of its own, which the planner
@@ -54,6 +63,14 @@ const feedQuery = `
     left join lateral (select * from changes where changes.revision = next.revision order by ordinal) as change on true
    order by next.revision, change.ordinal`;
 
+interface FedRevision {
+  readonly revision: Revision;
+  readonly id: string;
+  readonly changes: Change[];
+  readonly overlays: OverlayChange[];
+  readonly nodeDrains: NodeDrainChange[];
+}
+
 /** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable */
 export async function readAfter(pool: pg.Pool, at: RevisionMark, limit: number): Promise<FeedAnswer> {
   const rows = await read<FeedRow>(pool, feedQuery, [at.revision, limit]);
@@ -61,18 +78,22 @@ export async function readAfter(pool: pg.Pool, at: RevisionMark, limit: number):
   if (!first || first.head < at.revision) return { kind: "other-history" };
   if (at.revision < (first.cut ?? 0)) return { kind: "pruned" };
   if ((first.own_id ?? "") !== at.id) return { kind: "other-history" };
-  const revisions: { revision: Revision; id: string; changes: Change[]; overlays: OverlayChange[] }[] = [];
+  const revisions: FedRevision[] = [];
   for (const row of rows) {
     if (row.revision === null || row.id === null) continue;
     let last = revisions.at(-1);
     if (last?.revision !== row.revision) {
       const expected = (last?.revision ?? at.revision) + 1;
       if (row.revision !== expected) return { kind: "other-history" }; // Commits leave no gaps; whoever made one wrote another history.
-      last = { revision: row.revision, id: row.id, changes: [], overlays: [] };
+      last = { revision: row.revision, id: row.id, changes: [], overlays: [], nodeDrains: [] };
       revisions.push(last);
     }
     if (row.kind === overlayKind) {
       last.overlays.push({ name: row.name, after: row.after === null ? undefined : fromOverlaySpec(row.after) });
+      continue;
+    }
+    if (row.kind === nodeDrainKind) {
+      last.nodeDrains.push({ node: row.name, phase: row.after?.phase });
       continue;
     }
     const change = fromChangeRow(row);
@@ -81,7 +102,7 @@ export async function readAfter(pool: pg.Pool, at: RevisionMark, limit: number):
   return { kind: "next", revisions, head: first.head };
 }
 
-function fromChangeRow(row: Exclude<FeedRow, OverlayColumns>): Change | undefined {
+function fromChangeRow(row: Exclude<FeedRow, OverlayColumns | NodeDrainColumns>): Change | undefined {
   switch (row.kind) {
     case "cluster":
       return { kind: row.kind, name: row.name, before: fromSpec(row.kind, row.before), after: fromSpec(row.kind, row.after) };

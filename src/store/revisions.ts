@@ -3,6 +3,7 @@
 import pg from "pg";
 import { AppError } from "../errors.js";
 import type { Author, Kind, Revision } from "../model/revision.js";
+import type { NodeDrainRowChange } from "./node-drain-tx.js";
 import { read } from "./pool.js";
 import type { OverlayRowChange } from "./rollout-writes.js";
 import type { Transaction } from "./transaction.js";
@@ -58,7 +59,7 @@ export interface CommitChoices {
 export function commitStatement(
   id: string,
   author: Author,
-  changes: readonly (RowChange | OverlayRowChange)[],
+  changes: readonly (RowChange | OverlayRowChange | NodeDrainRowChange)[],
   { overrides, mayEmpty, rollout, notify }: CommitChoices,
 ): string {
   const list = JSON.stringify(changes.map(({ kind, name, before, after }) => ({ kind, name, before, after })));

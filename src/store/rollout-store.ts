@@ -183,18 +183,28 @@ async function withNodes(pool: pg.Pool, rows: readonly RolloutRow[]): Promise<re
   if (rows.length === 0) return [];
   const names = rows.map(({ name }) => name);
   const nodes = await read<NodeRow>(pool, nodesQuery, [names]);
+  const drained = new Set((await read<{ node: string }>(pool, "select node from node_drains")).map(({ node }) => node));
   const traffic = await read<TrafficRow>(pool, trafficQuery, [names]);
   const counted = (name: string, sees: boolean): Traffic => {
     const row = traffic.find((one) => one.rollout === name && one.sees === sees);
     return { requests: row?.requests ?? 0, errors: row?.errors ?? 0 };
   };
   return rows.map((row) => ({
-    rollout: fromRow(row),
+    rollout: withoutDrained(fromRow(row), drained),
     nodes: nodes
-      .filter(({ rollout }) => rollout === row.name)
+      .filter(({ rollout, node }) => rollout === row.name && !drained.has(node))
       .map(({ refusal, lost_ms: lostMs, ...node }) => ({ ...node, refusal: refusal ?? undefined, lostMs: lostMs ?? undefined })),
     traffic: { stage: counted(row.name, true), others: counted(row.name, false) },
   }));
+}
+
+/** An Envoy that is drained is in no stage: nobody waits for it, and what it says stops nothing. */
+function withoutDrained(rollout: StoredRollout, drained: ReadonlySet<string>): StoredRollout {
+  if (drained.size === 0) return rollout;
+  const expected = [...rollout.expected].map(
+    ([gateway, nodes]) => [gateway, nodes.filter((node) => !drained.has(node))] as const,
+  );
+  return { ...rollout, expected: new Map(expected) };
 }
 
 // Replicas may both claim a node for a moment: who has it connected wins.

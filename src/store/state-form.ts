@@ -23,12 +23,15 @@ export interface StateHeader {
 }
 
 /** The first letter of a line says what it holds. */
-const letters = { cluster: "c", endpoint: "e", listener: "l", route: "r", overlay: "o", pastRoute: "p" } as const;
+const letters = { cluster: "c", endpoint: "e", listener: "l", route: "r", overlay: "o", pastRoute: "p", nodeDrain: "d" } as const;
 
 /** One line per object, each with its newline; the header first. */
 export function* toStateLines(rows: StateRows, database: string, writtenAt: number): Generator<string> {
-  const { revision, id, clusters, endpoints, listeners, routes, overlays = [], pastRoutes = [] } = rows;
-  const lines = [clusters, endpoints, listeners, routes, overlays, pastRoutes].reduce((sum, { length }) => sum + length, 0);
+  const { revision, id, clusters, endpoints, listeners, routes, overlays = [], pastRoutes = [], nodeDrains = [] } = rows;
+  const lines = [clusters, endpoints, listeners, routes, overlays, pastRoutes, nodeDrains].reduce(
+    (sum, { length }) => sum + length,
+    0,
+  );
   const header: StateHeader = { format: stateFormat, database, revision, id, writtenAt, lines };
   yield `${JSON.stringify(header)}\n`;
   for (const one of clusters) yield toObjectLine("cluster", one);
@@ -41,6 +44,7 @@ export function* toStateLines(rows: StateRows, database: string, writtenAt: numb
   }
   for (const { name, before } of pastRoutes)
     yield `${letters.pastRoute}${JSON.stringify({ name, before: before && objectTables.route.toRow(before).spec })}\n`;
+  for (const nodeDrain of nodeDrains) yield `${letters.nodeDrain}${JSON.stringify(nodeDrain)}\n`;
 }
 
 function toObjectLine<K extends Kind>(kind: K, object: ObjectKinds[K]): string {
@@ -82,5 +86,6 @@ export function fromStateLines(header: StateHeader, lines: readonly string[]): S
       name,
       before: before && objectTables.route.fromRow({ spec: before }),
     })),
+    nodeDrains: of(letters.nodeDrain) as NonNullable<StateRows["nodeDrains"]>,
   };
 }

@@ -10,6 +10,7 @@ import { createDrainStore, type DrainStore } from "./drain-store.js";
 import { createHistory, type HistoryReads } from "./history.js";
 import { HistoryPruner } from "./history-pruner.js";
 import { createLeaseStore, type LeaseStore } from "./lease-store.js";
+import { createNodeDrainStore, type NodeDrainStore } from "./node-drain-store.js";
 import { createReads, type StoreReads } from "./object-reads.js";
 import { createObserver, observeReads, observeStatus, watchPools } from "./observed.js";
 import { createPool } from "./pool.js";
@@ -46,6 +47,9 @@ export type { HistoryReads, RevisionFilter, RevisionList, RevisionPage, Revision
 export type { HistoryCut } from "./history-cut.js";
 export { beyondCut } from "./history-cut.js";
 export type { Lease, LeaseLook, LeaseStore } from "./lease-store.js";
+export type { ConnectionsVerdict, NodeDrainRecord } from "./node-drain-row.js";
+export type { NodeDrainSign, NodeDrainStore } from "./node-drain-store.js";
+export type { NodeDrainEnd } from "./node-drain-tx.js";
 export type { ListFilter, ListPage, Page, StoreReads } from "./object-reads.js";
 export type { Stored } from "./objects.js";
 export type { RebalanceNode, RebalanceRecord } from "./rebalance-row.js";
@@ -125,6 +129,7 @@ export interface Store {
   readonly rollouts: RolloutStore;
   readonly drains: DrainStore;
   readonly rebalances: RebalanceStore;
+  readonly nodeDrains: NodeDrainStore;
   readonly leases: LeaseStore;
   close(): Promise<void>;
 }
@@ -174,6 +179,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     rollouts: createRolloutStore(api, feed),
     drains: createDrainStore({ api, feed, jobs: jobOptions, observe }),
     rebalances: createRebalanceStore(api, feed, jobOptions, observe),
+    nodeDrains: createNodeDrainStore({ api, feed, jobs: jobOptions, observe }),
     leases: createLeaseStore(api, jobOptions, observe),
     async close() {
       stopWatching();

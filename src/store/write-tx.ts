@@ -14,10 +14,11 @@ import { checkSpan, maxDifferences, type Query, readDifferences } from "./differ
 import { createDrainTx, type DrainTx } from "./drain-tx.js";
 import { readCut, refuseBeyond } from "./history-cut.js";
 import { createLeaseTx, type LeasedRow, type LeaseTx, renewWritten } from "./lease-tx.js";
+import { type NodeDrainRowChange, NodeDrainTx } from "./node-drain-tx.js";
 import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
 import { createRebalanceTx, type RebalanceTx } from "./rebalance-tx.js";
 import { writeReferences } from "./references.js";
-import { RolloutWrites } from "./rollout-writes.js";
+import { type OverlayRowChange, RolloutWrites } from "./rollout-writes.js";
 import { toChange } from "./row-change.js";
 import type { Transaction } from "./transaction.js";
 
@@ -83,6 +84,8 @@ export interface WriteTx {
   differences(from: Revision, to?: Revision): Promise<readonly Change[]>;
   /** Staged rollouts that this write begins, moves or ends. */
   readonly rollouts: Pick<RolloutWrites, "begin" | "move" | "promote" | "abort" | "finish" | "setPolicy">;
+  /** Drains of Envoys that this write begins, moves or ends. */
+  readonly nodeDrains: Omit<NodeDrainTx, "changes">;
 }
 
 /** kind → name → the row as it is now, locked by us; undefined: it is not there. */
@@ -98,6 +101,7 @@ export class ObjectWrites implements WriteTx {
   readonly leases: LeaseTx;
   #base: Revision | undefined;
   readonly rollouts: RolloutWrites;
+  readonly nodeDrains: NodeDrainTx;
 
   /** `revisionId`: of the revision that the transaction makes, if it changes anything. */
   constructor(
@@ -106,6 +110,7 @@ export class ObjectWrites implements WriteTx {
   ) {
     this.leases = createLeaseTx(transaction);
     this.rollouts = new RolloutWrites(transaction, this);
+    this.nodeDrains = new NodeDrainTx(transaction);
     this.drains = createDrainTx(transaction, revisionId);
     this.rebalances = createRebalanceTx(transaction);
   }
@@ -122,6 +127,11 @@ export class ObjectWrites implements WriteTx {
 
   netChanges(): readonly Change[] {
     return this.changes().map(toChange);
+  }
+
+  /** What the revision tells beside objects: it has rows in the history and the feed, and none of its own table. */
+  otherChanges(): readonly (OverlayRowChange | NodeDrainRowChange)[] {
+    return [...this.rollouts.changes(), ...this.nodeDrains.changes()];
   }
 
   async get<K extends Kind>(kind: K, name: string): Promise<Stored<ObjectKinds[K]> | undefined> {

@@ -121,7 +121,7 @@ export async function write<T>(
 }
 
 function isChange(objects: ObjectWrites): boolean {
-  return objects.changes().length + objects.rollouts.changes().length > 0;
+  return objects.changes().length + objects.otherChanges().length > 0;
 }
 
 async function checkAll(
@@ -151,13 +151,13 @@ async function commit(
   { baseRevision, drain, overrides = [] }: WriteChoices,
 ): Promise<RevisionMark | undefined> {
   const changes = objects.changes();
-  const overlays = objects.rollouts.changes();
-  if (changes.length + overlays.length === 0) {
+  const others = objects.otherChanges();
+  if (changes.length + others.length === 0) {
     await transaction.commit();
     return undefined;
   }
   const mayEmpty = drain !== undefined || overrides.includes("emptied") || isSingleRemoval(changes);
-  const statement = commitStatement(attempt.id, author, [...changes, ...overlays], {
+  const statement = commitStatement(attempt.id, author, [...changes, ...others], {
     overrides,
     mayEmpty,
     rollout: objects.rollouts.own,

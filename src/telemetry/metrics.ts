@@ -21,7 +21,7 @@ export const metricTable = {
   xds_streams_ended_total: {
     kind: "counter",
     labels: ["kind", "reason"],
-    help: "Streams ended, by reason (client, limit, stalled, age, shutdown, error, rollout).",
+    help: "Streams ended, by reason (client, limit, stalled, age, shutdown, error, rollout, drain).",
   },
   xds_responses_sent_total: { kind: "counter", labels: ["type"], help: "Discovery responses written, by resource type." },
   xds_bytes_sent_total: { kind: "counter", labels: ["type"], help: "Bytes of discovery responses written, by resource type." },
@@ -239,6 +239,22 @@ export const metricTable = {
     kind: "counter",
     labels: [],
     help: "Connections that were open at the endpoints that this replica had closed for rebalances.",
+  },
+  node_drains: {
+    kind: "gauge",
+    labels: ["state"],
+    help: "Drained Envoys, by state (open: waited for, ended); of the whole fleet.",
+  },
+  node_drains_ended_total: {
+    kind: "counter",
+    labels: ["safe"],
+    help: "Drains of Envoys that this replica brought to their end, by whether it was safe to stop then (true, false).",
+  },
+  node_drain_seconds: {
+    kind: "histogram",
+    labels: ["safe"],
+    help: "How long drains of Envoys took, from their request to their end.",
+    buckets: patient,
   },
   endpoint_leases_held: {
     kind: "gauge",

@@ -1,6 +1,9 @@
 // Every name that translation invents. Names of users hold no `/` (DESIGN §5), so these never clash with theirs. Pure.
 import type { TcpRoute, UdpRoute } from "../model/route.js";
 
+/** Of every RouteConfiguration whose listener has a health check, the route that answers it. */
+export const healthRoute = "chancery/health";
+
 /** The internal listener of the bootstrap through which connections to the endpoints of a cluster with a hop go on (hop.ts). */
 export const hopListener = "chancery/hop";
 

@@ -12,7 +12,7 @@ import { type SplitBackend, toAssignment, toSplitAssignment } from "./endpoint.j
 import { toHopAssignment, toHopCluster } from "./hop.js";
 import { toListener } from "./listener.js";
 import { hopClusterName, splitClusterName } from "./names.js";
-import { encodeRouteConfiguration } from "./route-configuration.js";
+import { encodeRouteConfiguration, type HealthAnswer } from "./route-configuration.js";
 import { toSplitCluster } from "./split-cluster.js";
 
 /**
@@ -81,10 +81,10 @@ export function listenerResource(listener: Listener, routes: readonly Route[], t
   return { name: listener.name, bytes: encode("envoy.config.listener.v3.Listener", proto), clusters: sortedNames(clusters) };
 }
 
-/** The name is the listener's. Without routes, one that answers 404. */
-export function routeResource(listener: HttpListener, routes: readonly HttpRoute[]): Encoded {
+/** The name is the listener's. Without routes, one that answers 404; `health`: what it answers at the listener's `healthPath`. */
+export function routeResource(listener: HttpListener, routes: readonly HttpRoute[], health: HealthAnswer = "passing"): Encoded {
   const clusters = sortedNames(routes.flatMap(clustersOf));
-  return { name: listener.name, bytes: encodeRouteConfiguration(listener.name, routes), clusters };
+  return { name: listener.name, bytes: encodeRouteConfiguration(listener, routes, health), clusters };
 }
 
 /**

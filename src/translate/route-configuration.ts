@@ -1,9 +1,11 @@
 // HTTP listener with its routes → bytes of one envoy.config.route.v3.RouteConfiguration. Pure. Called by resources.ts.
 // Routes are encoded once per route object and spliced in: of 2,000 routes, a shifted weight encodes one, and copies the rest.
+import type { HttpListener } from "../model/listener.js";
 import type { HttpRoute } from "../model/route.js";
 import { compareRoutesIn, covers } from "../model/route-order.js";
 import { encode } from "../proto/encode.js";
 import { bytesField, piecesField, stringField } from "../proto/wire.js";
+import { healthRoute } from "./names.js";
 import { toRoutes } from "./route.js";
 
 // Field numbers of RouteConfiguration and VirtualHost; a test compares these bytes with encode()'s.
@@ -40,16 +42,37 @@ export function toVirtualHosts(routes: readonly HttpRoute[]): VirtualHosts {
   );
 }
 
+/** What a listener's health check says: failing while its Envoy is drained, so that a load balancer in front sends nothing new there. */
+export type HealthAnswer = "passing" | "failing";
+
 /** Without routes, a RouteConfiguration that answers 404: an Envoy that asks for one and gets none never goes live. */
-export function encodeRouteConfiguration(name: string, routes: readonly HttpRoute[]): Buffer {
-  const hosts = [...toVirtualHosts(routes)].flatMap(([host, own]) =>
+export function encodeRouteConfiguration(
+  { name, healthPath }: Pick<HttpListener, "name" | "healthPath">,
+  routes: readonly HttpRoute[],
+  health: HealthAnswer,
+): Buffer {
+  const virtualHosts = toVirtualHosts(routes);
+  const check = healthPath === undefined ? [] : [encodeHealthRoute(healthPath, health)];
+  // Who checks names any host, mostly the Envoy's address.
+  const everywhere: VirtualHosts =
+    check.length === 0 || virtualHosts.has("*") ? virtualHosts : new Map([["*", []], ...virtualHosts]);
+  const hosts = [...everywhere].flatMap(([host, own]) =>
     piecesField(configurationField.virtualHosts, [
       ...stringField(virtualHostField.name, host),
       ...stringField(virtualHostField.domains, host),
+      ...check,
       ...own.map(encodeRoute),
     ]),
   );
   return Buffer.concat([...stringField(configurationField.name, name), ...hosts, ignorePort]);
+}
+
+/** Before all routes of a virtual host. */
+function encodeHealthRoute(path: string, health: HealthAnswer): Buffer {
+  const status = health === "passing" ? 200 : 503;
+  const body = { inline_string: health === "passing" ? "ok\n" : "draining\n" };
+  const proto = { match: { path }, direct_response: { status, body }, name: healthRoute };
+  return Buffer.concat(bytesField(virtualHostField.routes, encode("envoy.config.route.v3.Route", proto)));
 }
 
 /** Route object → its entries in VirtualHost.routes, heads included. */

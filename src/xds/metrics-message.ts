@@ -34,10 +34,19 @@ const gauges: ReadonlyMap<string, Gauge> = new Map([
 const answersName = "http.downstream_rq_xx";
 /** Seconds since the process began. */
 const uptimeName = "server.uptime";
+/**
+ * Connections over all listeners, those that are being let go too, without the admin page's: of clients, and those within the Envoy that
+ * lead to endpoints through a hop. By listener they are told too, as long as it is there. Measured on Envoy 1.40.
+ */
+const totalName = "server.total_connections";
+const byListenerName = "listener.downstream_cx_active";
+const addressLabel = "envoy.listener_address";
+/** How the addresses of listeners begin that open no port. */
+const internalAddress = "envoy_internal_";
 /** Whatever begins otherwise, or is longer, is passed over without being read. */
-const wanted = new Set([answersName, uptimeName, ...gauges.keys()]);
+const wanted = new Set([answersName, uptimeName, totalName, byListenerName, ...gauges.keys()]);
 const longestName = Math.max(...[...wanted].map((name) => name.length));
-const firstLetters = new Set(["c", "h", "s"].map((letter) => letter.charCodeAt(0)));
+const firstLetters = new Set(["c", "h", "l", "s"].map((letter) => letter.charCodeAt(0)));
 
 interface Metric {
   readonly labels: ReadonlyMap<string, string>;
@@ -53,12 +62,24 @@ interface Reading {
   uptimeMs: number | undefined;
   answers: number;
   errors: number;
+  /** Undefined: the Envoy's settings leave that out. */
+  totalConnections: number | undefined;
+  /** At listeners that clients reach, and at those within the Envoy. */
+  readonly connections: { clients: number; internal: number };
 }
 
 /** @throws RangeError when the bytes are not the message. */
 export function readMetricsMessage(bytes: Buffer): MetricsMessage {
   const reader = protobuf.Reader.create(bytes);
-  const reading: Reading = { clusters: new Map(), stampMs: undefined, uptimeMs: undefined, answers: 0, errors: 0 };
+  const reading: Reading = {
+    clusters: new Map(),
+    stampMs: undefined,
+    uptimeMs: undefined,
+    answers: 0,
+    errors: 0,
+    totalConnections: undefined,
+    connections: { clients: 0, internal: 0 },
+  };
   let node: RequestNode | undefined;
   while (reader.pos < reader.len) {
     const tag = reader.uint32();
@@ -70,7 +91,27 @@ export function readMetricsMessage(bytes: Buffer): MetricsMessage {
   // The cluster of the control plane itself is always in use: without any gauge, the Envoy's settings leave them out.
   // Its host came when the process began; counters tell what is new since the last message.
   const isFirstOfProcess = (clusters.get(controlPlaneCluster)?.membershipChanges ?? 0) > 0;
-  return { node, sample: { ...rest, isFirstOfProcess, clusters: clusters.size > 0 ? clusters : undefined } };
+  const { stampMs, uptimeMs, answers, errors } = rest;
+  return {
+    node,
+    sample: {
+      stampMs,
+      uptimeMs,
+      isFirstOfProcess,
+      clusters: clusters.size > 0 ? clusters : undefined,
+      answers,
+      errors,
+      clientConnections: clientConnectionsIn(reading),
+    },
+  };
+}
+
+/**
+ * The two are read one after the other, while connections come and go: a hop that has just been opened, taken from the total, would hide a
+ * client. So the larger count is told. Without gauges by listener, hops count as clients: that only makes a drain slower.
+ */
+function clientConnectionsIn({ totalConnections, connections: { clients, internal } }: Reading): number | undefined {
+  return totalConnections === undefined ? undefined : Math.max(clients, totalConnections - internal);
 }
 
 function readIdentifier(reader: protobuf.Reader, length: number): RequestNode | undefined {
@@ -114,6 +155,14 @@ function skipTo(reader: protobuf.Reader, end: number): void {
 function take(name: string, { labels, value, stampMs }: Metric, into: Reading): void {
   into.stampMs = stampMs ?? into.stampMs;
   if (name === uptimeName) into.uptimeMs = value * 1_000;
+  if (name === totalName) {
+    into.totalConnections = value;
+    return;
+  }
+  if (name === byListenerName) {
+    into.connections[labels.get(addressLabel)?.startsWith(internalAddress) ? "internal" : "clients"] += value;
+    return;
+  }
   if (name === answersName) {
     const first = labels.get(classLabel);
     if (labels.get(listenerLabel) === adminPrefix || first === "1") return; // 1xx are not the answer.

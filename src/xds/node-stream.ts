@@ -353,6 +353,10 @@ export class NodeStream implements StreamView, NodeReport {
   ackedRevision(type: ResourceType): Revision {
     return this.types[type].table.revisionAt(this.types[type].acked, this.snapshot.revision);
   }
+  isUnsettled(type: ResourceType): boolean {
+    const stream = this.types[type];
+    return stream.isStrange || stream.sent < stream.table.seq || stream.exceptions.size > 0 || stream.pending().length > 0;
+  }
   *exceptions(): Iterable<ResourceException> {
     for (const type of resourceTypes) {
       const { table } = this.types[type];

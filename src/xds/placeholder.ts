@@ -9,7 +9,7 @@ export function placeholder(type: ResourceType, name: string): Resource | undefi
   const bytes = encodePlaceholder(type, name);
   if (!bytes) return undefined;
   const hash = hashOf(bytes);
-  return { name, hash, version: `${hash}.0`, bytes, revision: 0, clusters: [], parts: undefined };
+  return { name, hash, version: `${hash}.0`, bytes, revision: 0, clusters: [], parts: undefined, health: undefined };
 }
 
 function encodePlaceholder(type: ResourceType, name: string): Buffer | undefined {

@@ -195,7 +195,7 @@ class GrpcXdsServer implements XdsServer {
     this.options.metrics.set("xds_streams_open", { kind }, count);
   }
 
-  /** Rollouts have begun, moved or ended. Who is to see one has its stream ended at once; who comes back from one is in no hurry. */
+  /** Rollouts or drains of Envoys have begun, moved or ended. Who is to see one has its stream ended at once; who comes back from a rollout is in no hurry. */
   #onMoved(): void {
     const now = this.#now();
     for (const call of this.#open) call.noteElsewhere(now);
@@ -208,7 +208,7 @@ class GrpcXdsServer implements XdsServer {
     const { elsewhere } = call;
     if (!elsewhere || !call.stream) return;
     const dueAt = elsewhere.since + (elsewhere.leaves ? spreadOf(call.stream.ordinal) * this.#leaveOverMs : 0);
-    if (now >= dueAt && (pumpable(call) || now - dueAt >= moveIdleWaitMs)) call.end("rollout");
+    if (now >= dueAt && (pumpable(call) || now - dueAt >= moveIdleWaitMs)) call.end(call.isOfDrain ? "drain" : "rollout");
   }
 
   #onTick(call: StreamCall, now: number): void {

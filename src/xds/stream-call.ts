@@ -1,6 +1,7 @@
 // One gRPC call: bytes, limits and the end of it. Feeds a NodeStream once the state is fresh enough, and writes its frames.
 // Called by server.ts for each stream that opens.
 import type { StreamKind } from "../model/node.js";
+import { phaseOfVariant } from "../model/node-drain.js";
 import type { ResourceType } from "../model/resource-type.js";
 import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
@@ -17,7 +18,7 @@ import type { Traffic } from "./traffic.js";
 import { typeOfUrl, typeUrls } from "./type-urls.js";
 
 /** Why a stream ended; the values of a metric's label. */
-export type EndReason = "client" | "limit" | "stalled" | "age" | "shutdown" | "error" | "lag" | "rollout";
+export type EndReason = "client" | "limit" | "stalled" | "age" | "shutdown" | "error" | "lag" | "rollout" | "drain";
 
 export interface CallContext {
   readonly snapshots: Snapshots;
@@ -39,6 +40,7 @@ const endWords: Readonly<Partial<Record<EndReason, string>>> = {
   age: "opened long ago; open another, maybe on another replica",
   shutdown: "the replica is going away",
   rollout: "a rollout begins or ends for this Envoy: open another stream",
+  drain: "this Envoy is drained, or no more: open another stream",
 };
 
 /** Written and not yet taken by the transport: beyond either, the peer reads too slowly and gets no more for now. */
@@ -62,7 +64,7 @@ export class StreamCall implements FrameSink, CallReader {
   /** Whether the stream was opened with all that the database had then. */
   #isFresh = false;
   #otherNonces = 0;
-  #elsewhereSince: number | undefined;
+  #move: { readonly since: number; readonly leaves: boolean } | undefined;
   /** Limits that the log was told of. */
   readonly #told = new Set<LimitName>();
   readonly #bucket: TokenBucket;
@@ -300,18 +302,24 @@ export class StreamCall implements FrameSink, CallReader {
     this.call.reset();
   }
 
-  /** Since when, and whether, a rollout wants the Envoy to have another snapshot; `leaves`: it is in one that is over. */
+  /** Since when, and whether, the Envoy is to have another snapshot; `leaves`: it is in that of a rollout which is over, and in no hurry. */
   get elsewhere(): { readonly since: number; readonly leaves: boolean } | undefined {
-    if (this.#ended || this.#elsewhereSince === undefined) return undefined;
-    return { since: this.#elsewhereSince, leaves: this.#snapshot?.rollout !== undefined };
+    return this.#ended ? undefined : this.#move;
   }
 
-  /** To be called when rollouts have begun, moved or ended. */
+  /** Whether it moves because of its drain, into it or out of it. */
+  get isOfDrain(): boolean {
+    const [stream, snapshot] = [this.#stream, this.#snapshot];
+    if (!stream || !snapshot) return false;
+    return phaseOfVariant(snapshot.variant) !== undefined || this.context.snapshots.isDrained(stream.node.id);
+  }
+
+  /** To be called when rollouts or drains of Envoys have begun, moved or ended. */
   noteElsewhere(now: number): void {
     const [stream, snapshot] = [this.#stream, this.#snapshot];
     if (!stream || !snapshot) return;
-    const isElsewhere = this.context.snapshots.isElsewhere(snapshot, stream.node.id);
-    this.#elsewhereSince = isElsewhere ? (this.#elsewhereSince ?? now) : undefined;
+    const move = this.context.snapshots.moveOf(snapshot, stream.node.id);
+    this.#move = move && { since: this.#move?.since ?? now, leaves: move === "leaves" };
   }
 
   // ---- The end -------------------------------------------------------------------------------------------------------

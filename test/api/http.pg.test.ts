@@ -139,6 +139,7 @@ test("the fleet is shown as status/ knows it", async () => {
     gateway,
     gatewayKnown: true,
     connected: true,
+    draining: false,
     replica: "replica-a",
     since: "2026-01-01T00:00:00.000Z",
     streams: ["ads-delta" as const],
@@ -166,6 +167,7 @@ const everyCall = [
   "DELETE /v1/drains/{id}",
   "DELETE /v1/gateways/{gateway}/rollout-policy",
   "DELETE /v1/listeners/{name}",
+  "DELETE /v1/node-drains/{node}",
   "DELETE /v1/rebalances/{id}",
   "DELETE /v1/rollouts/{rollout}",
   "DELETE /v1/routes/{name}",
@@ -186,6 +188,8 @@ const everyCall = [
   "GET /v1/listeners",
   "GET /v1/listeners/{name}",
   "GET /v1/listeners/{name}/status",
+  "GET /v1/node-drains",
+  "GET /v1/node-drains/{node}",
   "GET /v1/nodes",
   "GET /v1/nodes/{id}",
   "GET /v1/rebalances",
@@ -206,6 +210,7 @@ const everyCall = [
   "POST /v1/clusters/{name}/endpoints/{endpoint}/renew",
   "POST /v1/drains",
   "POST /v1/listeners",
+  "POST /v1/node-drains",
   "POST /v1/revisions/{revision}/rollback",
   "POST /v1/routes",
   "PUT /v1/clusters/{name}",
@@ -286,6 +291,7 @@ function bodyFor(method: string, path: string): unknown {
   if (path.endsWith("/endpoints")) return method === "PATCH" ? { remove: ["10.0.0.1:1"] } : { endpoints: [] };
   if (path.startsWith("/v1/listeners")) return { name: "h", protocol: "http", port: 1, gateways: ["edge"] };
   if (path.startsWith("/v1/routes")) return { name: "h", protocol: "http", listeners: ["h"], backends: [{ cluster: "h" }] };
+  if (path === "/v1/node-drains") return { node: "h" };
   if (path === "/v1/drains") return { endpoints: ["10.0.0.1:1"] };
   if (path.endsWith("/rollout-policy")) return { stages: [{ nodes: 1 }] };
   return path.endsWith("{endpoint}") ? { weight: 1 } : { name: "h" };

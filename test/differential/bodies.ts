@@ -247,7 +247,7 @@ export function configuration(prefixed: string, { addresses, port }: Places, gat
       gateways: fc.constant(gateways),
       ...more,
     });
-  const l7 = { idleTimeoutMs: maybe(milliseconds(0, 604_800_000)), trustedHops: maybe(whole(0, 16)) };
+  const l7 = { idleTimeoutMs: maybe(milliseconds(0, 604_800_000)), trustedHops: maybe(whole(0, 16)), healthPath: maybe(path) };
   const kinds: readonly (readonly [Body["kind"], fc.Arbitrary<unknown>])[] = [
     ...http.map((name) => ["cluster", cluster(name, ["http", "http2", "grpc"])] as const),
     ...streams.map((name) => ["cluster", cluster(name, ["tcp", "tcp", "http"])] as const),

@@ -245,6 +245,7 @@ const listeners: Listener[] = [
     port: 65_535,
     gateways: ["edge"],
     idleTimeoutMs: 604_800_000,
+    healthPath: "/healthz",
     trustedHops: 0,
   },
   { name: "tcp-in", protocol: "tcp", address: "127.0.0.1", port: 2, gateways: ["edge"] },

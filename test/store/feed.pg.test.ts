@@ -23,7 +23,7 @@ test("an empty database is at revision 0, and the feed says so", async () => {
   const { store } = await withRevisions(0);
   expect(await store.head()).toEqual(start);
   expect(await store.readAfter(start, 10)).toEqual({ kind: "next", revisions: [], head: 0 });
-  const none = { overlays: [], clusters: [], endpoints: [], listeners: [], routes: [], pastRoutes: [] };
+  const none = { nodeDrains: [], overlays: [], clusters: [], endpoints: [], listeners: [], routes: [], pastRoutes: [] };
   expect(await store.loadState()).toEqual({ ...start, ...none });
 });
 

@@ -23,6 +23,8 @@ export interface EnvoyOptions {
   readonly reportsPort?: number;
   /** Default: delta. */
   readonly mode?: Mode;
+  /** Default: `drainTimeSeconds`. */
+  readonly drainTimeSeconds?: number;
 }
 
 /** One endpoint as Envoy's `/clusters` page tells it. */
@@ -148,7 +150,13 @@ export async function startEnvoy(options: EnvoyOptions): Promise<Envoy> {
   writeFileSync(bootstrap, toTestBootstrap({ ...options, mode: options.mode ?? "delta", adminPort }));
   const flags = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "info", "--drain-strategy", "immediate"];
   const launch = (): Child =>
-    startChild(options.node, findEnvoyBinary(), ["-c", bootstrap, ...flags, "--drain-time-s", String(drainTimeSeconds)]);
+    startChild(options.node, findEnvoyBinary(), [
+      "-c",
+      bootstrap,
+      ...flags,
+      "--drain-time-s",
+      String(options.drainTimeSeconds ?? drainTimeSeconds),
+    ]);
   let child = launch();
   const reads = reader(adminPort);
   return {

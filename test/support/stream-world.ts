@@ -4,6 +4,7 @@ import type { Cluster } from "../../src/model/cluster.js";
 import { DesiredState } from "../../src/model/desired-state.js";
 import type { Endpoint } from "../../src/model/endpoint.js";
 import type { Listener } from "../../src/model/listener.js";
+import type { NodeDrainPhase } from "../../src/model/node-drain.js";
 import type { resourceTypes } from "../../src/model/resource-type.js";
 import type { Change } from "../../src/model/revision.js";
 import type { HttpRoute, Route } from "../../src/model/route.js";
@@ -144,6 +145,15 @@ export class StreamWorld {
     return this.#revision;
   }
 
+  /** The Envoy's drain moves on, or is taken back; the stream it has notices nothing. */
+  drainNode(phase: NodeDrainPhase | undefined): void {
+    this.#revision += 1;
+    const nodeDrains = [{ node: "edge-1", phase }];
+    const committed = { revision: this.#revision, id: `id-${this.#revision}`, changes: [], nodeDrains };
+    this.#state.apply(committed);
+    this.snapshots.apply([committed]);
+  }
+
   #notePast(changes: readonly Change[]): void {
     for (const change of changes)
       if (change.kind === "route") this.#pastRoutes.unshift({ name: change.name, before: change.before });
@@ -257,6 +267,7 @@ export class StreamWorld {
       clusters: [...this.#state.clusters.values()],
       listeners: [...this.#state.listeners.values()],
       routes: [...this.#state.routes.values()],
+      nodeDrains: [...this.#state.nodeDrains].map(([node, phase]) => ({ node, phase })),
       endpoints: [...this.#state.endpoints.values()].flatMap((ofCluster) => [...ofCluster.values()]),
     });
     snapshots.load(copy, this.#pastRoutes);
@@ -264,7 +275,7 @@ export class StreamWorld {
   }
 
   #open(): NodeStream {
-    const snapshot = this.snapshots.acquire("edge", "ads");
+    const snapshot = this.snapshots.acquire("edge", "ads", "edge-1");
     const stream = new NodeStream({
       node: { id: "edge-1", gateway: "edge", region: "", zone: "", envoyVersion: "1.40.0" },
       kind: this.delta ? "ads-delta" : "ads-sotw",

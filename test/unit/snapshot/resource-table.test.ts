@@ -9,7 +9,7 @@ import { ResourceTable } from "../../../src/snapshot/resource-table.js";
 function resource(name: string, form: string | number): Resource {
   const bytes = Buffer.from(`${name} ${form}`);
   const hash = hashOf(bytes);
-  return { name, hash, version: `${hash}.1`, bytes, revision: 1, clusters: [], parts: undefined };
+  return { name, hash, version: `${hash}.1`, bytes, revision: 1, clusters: [], parts: undefined, health: undefined };
 }
 
 let table: ResourceTable;

@@ -175,6 +175,9 @@ export class ScriptedStream implements NodeReport {
   ackedRevision(type: ResourceType): Revision {
     return this.acked[type];
   }
+  isUnsettled(): boolean {
+    return this.faults.length > 0;
+  }
   exceptions(): Iterable<ResourceException> {
     return this.faults;
   }

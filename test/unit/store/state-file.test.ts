@@ -41,6 +41,7 @@ const rows = (revision: number): StateRows => ({
     { name: "r", before: httpRoute("r", ["other"]) },
     { name: "new", before: undefined },
   ],
+  nodeDrains: [{ node: "edge-1", phase: "withdrawn" }],
 });
 
 test("what is written is read again, field by field, through a DesiredState too", async () => {

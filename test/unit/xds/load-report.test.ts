@@ -120,6 +120,26 @@ describe("a metrics message", () => {
     expect(readMetricsMessage(message).sample).toMatchObject({ isFirstOfProcess: true, uptimeMs: undefined });
   });
 
+  test("says the connections of clients: not those within the Envoy, and never fewer than any gauge of a listener tells", () => {
+    const at = (address: string) => ({ "envoy.listener_address": address });
+    const connections = (total: number | undefined, clients: number, internal: number) =>
+      readMetricsMessage(
+        metricsMessage([
+          family("listener.downstream_cx_active", at("0.0.0.0_80"), "gauge", clients),
+          family("listener.downstream_cx_active", at("envoy_internal_chancery/hop"), "gauge", internal),
+          family("listener.worker_downstream_cx_active", at("0.0.0.0_80"), "gauge", clients),
+          ...(total === undefined ? [] : [family("server.total_connections", {}, "gauge", total)]),
+        ]),
+      ).sample.clientConnections;
+    expect([connections(5, 3, 2), connections(2, 1, 2), connections(4, 0, 0), connections(undefined, 3, 0)]).toEqual([
+      3,
+      1,
+      4,
+      undefined,
+    ]);
+    expect(connections(0, 0, 0)).toBe(0);
+  });
+
   test("without any gauge of a cluster, nothing is known of clusters", () => {
     expect(readMetricsMessage(metricsMessage([family("server.uptime", {}, "gauge", 1)])).sample.clusters).toBeUndefined();
   });

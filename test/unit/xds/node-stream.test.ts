@@ -143,6 +143,36 @@ describe.each([{ delta: true }, { delta: false }])("a stream, delta $delta", ({ 
     }
   });
 
+  // Mutants tried and caught: acked by the table's revision alone, which knows nothing of such a removal; what is in flight, or is still to
+  // be said, not minded.
+  test.each(["reconnect", "restart"] as const)(
+    "what a drained Envoy has is unsettled after a %s until it has let go of it",
+    (again) => {
+      const world = simpleWorld(delta);
+      world.drainNode("withdrawn");
+      world.block(true); // It reads nothing: what it is to let go of has not been said.
+      world[again]();
+      world.pass(10_000);
+      expect([world.envoy.listeners.size, world.stream.isUnsettled("listener")]).toEqual([1, true]);
+      world.block(false);
+      let steps = 0;
+      while (world.envoy.listeners.size > 0 && steps++ < 100) {
+        expect(world.stream.isUnsettled("listener")).toBe(true);
+        if (!world.envoy.step(world.now)) world.pass(100);
+      }
+      world.settle();
+      expect([world.envoy.listeners.size, world.stream.isUnsettled("listener"), world.envoy.clusters.size]).toEqual([
+        0,
+        false,
+        1,
+      ]);
+      world.drainNode(undefined);
+      world[again]();
+      world.settle();
+      expect([[...world.envoy.listeners.keys()], paths(world), world.envoy.faults]).toEqual([["web"], ["/home"], []]);
+    },
+  );
+
   test("a reconnect brings only what changed meanwhile, and takes no route away", () => {
     const world = simpleWorld(delta);
     world.commit(world.put("cluster", cluster("b")), world.put("route", httpRoute("new", "web", "/new", ["b"])));
