@@ -315,9 +315,9 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
   const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs } = config.api;
   const validator = createValidator(config, follower, log, metrics);
   const ready = () => ({
-    ready: app.isServing(),
+    ready: app.isServing() && store.schemaFault() === undefined,
     revision: follower.snapshots.revision,
-    waitingFor: waitingFor(app, follower),
+    waitingFor: waitingFor(app, follower, store.schemaFault()),
     validation: validator.state,
     ...servingOf(follower),
     stateFile: keeper?.state ?? { state: "off" as const },
@@ -350,7 +350,8 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
 }
 
 /** What /readyz says that it waits for. A database that goes away later is no reason: Envoys are served from memory. */
-function waitingFor(app: ControlPlane, follower: Follower): string[] {
+function waitingFor(app: ControlPlane, follower: Follower, schemaFault: string | undefined): string[] {
+  if (schemaFault !== undefined) return [schemaFault];
   if (app.isServing()) return [];
   if (follower.snapshots.state) return ["the xDS port, or the end of an orderly stop"];
   return [follower.isConnected() ? "the first load" : "the database"];

@@ -6,6 +6,7 @@ import { AppError, errorCodes, Interruption } from "../errors.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { StateMismatch } from "./desired-state.js";
 import type { StoreReads } from "./object-reads.js";
+import type { SchemaGate } from "./schema-version.js";
 import type { StatusStore } from "./status-store.js";
 
 /** Runs one call and notes its time and its failure. `call` is a label: one of a few words. */
@@ -18,11 +19,15 @@ function codeOf(error: unknown): string | undefined {
   return error instanceof StateMismatch ? "state_mismatch" : "internal";
 }
 
+/** Calls that look at the schema themselves; all others are not made once it is too new. */
+const looks: readonly string[] = ["read_after", "load_state"];
+
 /** One for all calls of a store. */
-export function createObserver(metrics: Metrics): Observe {
+export function createObserver(metrics: Metrics, schema: SchemaGate): Observe {
   return async (call, run) => {
     const startedAt = performance.now();
     try {
+      if (!looks.includes(call)) schema.check();
       return await run();
     } catch (error) {
       const code = codeOf(error);

@@ -6,6 +6,7 @@ import type { Guard } from "../model/guard.js";
 import type { Author, Change, Revision } from "../model/revision.js";
 import type { RolloutPolicy } from "../model/rollout.js";
 import type { ObjectKey } from "./applied.js";
+import type { Observe } from "./observed.js";
 import { read } from "./pool.js";
 import { type SpecChange, toChange } from "./row-change.js";
 
@@ -221,6 +222,12 @@ const addTrafficQuery = `
   on conflict (rollout, replica, stage, sees) do update
      set requests = stored.requests + excluded.requests, errors = stored.errors + excluded.errors`;
 
+const openQuery = `
+  update rollouts set looked_at = clock_timestamp(),
+         resumed_at = case when looked_at < clock_timestamp() - ${unattendedAfter} then clock_timestamp() else resumed_at end
+   where state in ('staging', 'watching') returning ${columns}`;
+const markAckedQuery = "update rollouts set acked_at = clock_timestamp() where name = $1 and stage = $2 and acked_at is null";
+
 function createPolicies(pool: pg.Pool): Pick<RolloutStore, "policies"> {
   return {
     async policies(gateways) {
@@ -234,16 +241,11 @@ function createPolicies(pool: pg.Pool): Pick<RolloutStore, "policies"> {
   };
 }
 
-/** `api` reads for callers; `feed`, which they can't starve, is for those who look after rollouts. */
-export function createRolloutStore(api: pg.Pool, feed: pg.Pool): RolloutStore {
+/** `api` reads for callers; `feed`, which they can't starve, is for those who look after rollouts, whose calls are observed. */
+export function createRolloutStore(api: pg.Pool, feed: pg.Pool, observe: Observe): RolloutStore {
   return {
     async open() {
-      const rows = await read<RolloutRow>(
-        feed,
-        `update rollouts set looked_at = clock_timestamp(),
-                resumed_at = case when looked_at < clock_timestamp() - ${unattendedAfter} then clock_timestamp() else resumed_at end
-          where state in ('staging', 'watching') returning ${columns}`,
-      );
+      const rows = await observe("open_rollouts", () => read<RolloutRow>(feed, openQuery));
       return withNodes(feed, rows);
     },
     async one(name) {
@@ -268,20 +270,19 @@ export function createRolloutStore(api: pg.Pool, feed: pg.Pool): RolloutStore {
       return rows.map(fromRow);
     },
     async saveNodes(replica, nodes) {
-      if (nodes.length > 0) await read(feed, saveNodesQuery, [replica, JSON.stringify(nodes)]);
+      if (nodes.length === 0) return;
+      await observe("save_rollout_nodes", () => read(feed, saveNodesQuery, [replica, JSON.stringify(nodes)]));
     },
     async addTraffic(replica, rollout, stage, stageTraffic, others) {
       const counted = [
         { sees: true, ...stageTraffic },
         { sees: false, ...others },
       ].filter(({ requests, errors }) => requests + errors > 0);
-      if (counted.length > 0) await read(feed, addTrafficQuery, [replica, rollout, stage, JSON.stringify(counted)]);
+      if (counted.length === 0) return;
+      await observe("add_rollout_traffic", () => read(feed, addTrafficQuery, [replica, rollout, stage, JSON.stringify(counted)]));
     },
     async markAcked(name, stage) {
-      await read(feed, "update rollouts set acked_at = clock_timestamp() where name = $1 and stage = $2 and acked_at is null", [
-        name,
-        stage,
-      ]);
+      await observe("mark_rollout_acked", () => read(feed, markAckedQuery, [name, stage]));
     },
     ...createPolicies(api),
   };
