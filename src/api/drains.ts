@@ -2,15 +2,16 @@
 // What a body holds: drain-body.ts; how a drain begins: drain-start.ts.
 import { randomBytes } from "node:crypto";
 import { Type } from "typebox";
-import { DrainWaits } from "../drain/drain-waits.js";
 import { cancel } from "../drain/take-step.js";
 import { AppError } from "../errors.js";
 import type { DrainRecord } from "../store/store.js";
 import { answering, listAnswers, readAnswers, writeAnswers } from "./answers.js";
 import { readAuthor } from "./author.js";
+import { whileConnected } from "./caller-waits.js";
 import type { Api, ApiContext } from "./context.js";
 import { drainPost, drainShown, toDrainBody } from "./drain-body.js";
 import { shown, startDrain } from "./drain-start.js";
+import { EndWaits } from "./end-waits.js";
 import { integer, milliseconds, object } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
 import { maxWaitMs, overridesOf } from "./write-choices.js";
@@ -120,9 +121,8 @@ function endedAlready({ id, state, safeToStop, endedAt }: DrainRecord): AppError
   return new AppError("drain_ended", { drain: id, state, safeToStop, endedAt, detail });
 }
 
-function readCalls(api: Api, { store, limits, metrics, closing }: ApiContext): void {
-  const waits = new DrainWaits(store.drains);
-  let waiting = 0;
+function readCalls(api: Api, { store, callerWaits, closing }: ApiContext): void {
+  const ends = new EndWaits((ids) => store.drains.ended(ids));
   const read = async (id: string): Promise<DrainRecord> => {
     const drain = idForm.test(id) ? await store.drains.get(id) : undefined;
     if (!drain) throw missingDrain(id);
@@ -146,20 +146,7 @@ function readCalls(api: Api, { store, limits, metrics, closing }: ApiContext): v
     handler: async ({ params: { id }, query: { wait, timeoutMs = standardWaitMs }, raw }, reply) => {
       const now = await read(id);
       if (wait === undefined || now.endedAt !== undefined) return toDrainBody(now, true);
-      if (waiting >= limits.maxWaits) {
-        metrics.count("limit_hits_total", { limit: "api_max_waits" });
-        throw new AppError("too_many_requests", { maxWaits: limits.maxWaits, detail: `${limits.maxWaits} callers wait already` });
-      }
-      waiting++;
-      const gone = new AbortController();
-      const onClose = (): void => gone.abort();
-      raw.socket.once("close", onClose);
-      try {
-        await waits.until(id, timeoutMs, AbortSignal.any([closing, gone.signal]));
-      } finally {
-        waiting--;
-        raw.socket.off("close", onClose);
-      }
+      await callerWaits.hold(() => whileConnected(raw, closing, (signal) => ends.until(id, timeoutMs, signal)));
       const then = await read(id);
       reply.code(then.endedAt === undefined ? 202 : 200);
       return toDrainBody(then, true);

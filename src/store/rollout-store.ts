@@ -91,6 +91,8 @@ export interface RolloutStore {
   /** Those under way. To be asked by whoever looks after them: a gap between two questions is noted. */
   open(): Promise<readonly OpenRollout[]>;
   one(name: string): Promise<OpenRollout | undefined>;
+  /** Those of `names` that have ended, or are not there. */
+  ended(names: readonly string[]): Promise<readonly string[]>;
   /** What it changes, which never changes itself and may be large: to be asked once. Empty: there is none of this name. */
   changesOf(name: string): Promise<readonly Change[]>;
   /** Newest first, at most `limit`, those that began before the one of this name. */
@@ -254,6 +256,15 @@ export function createRolloutStore(api: pg.Pool, feed: pg.Pool, observe: Observe
         await read<RolloutRow>(api, `select ${columns} from rollouts where name = $1`, [name]),
       );
       return found;
+    },
+    async ended(names) {
+      const going = await read<{ name: string }>(
+        api,
+        "select name from rollouts where name = any($1) and state in ('staging', 'watching')",
+        [names],
+      );
+      const open = new Set(going.map(({ name }) => name));
+      return names.filter((name) => !open.has(name));
     },
     async changesOf(name) {
       const [row] = await read<{ changes: readonly SpecChange[] }>(api, "select changes from rollouts where name = $1", [name]);

@@ -65,7 +65,7 @@ export type {
 } from "./rollout-store.js";
 export { type Cohort, type NewRollout, RolloutOvertaken } from "./rollout-writes.js";
 export { type KeptState, type RejectReason, StateFile } from "./state-file.js";
-export type { NodeFilter, NodeRow, ReplicaBeat, StatusStore, SyncRow } from "./status-store.js";
+export type { NodeFilter, NodeRow, ReplicaBeat, ReplicaLoad, StatusStore, SyncRow } from "./status-store.js";
 export type { WriteChoices, Written } from "./write.js";
 export type { PutOutcome, WriteTx } from "./write-tx.js";
 

@@ -1,22 +1,23 @@
-// Callers who wait until a drain has ended, all of them with one look at the database. In: ids. Out: promises. Called by api/drains.ts.
-import type { DrainStore } from "../store/store.js";
+// Callers who wait until drains or rollouts have ended, all of them with one look at the database. In: names. Out: promises.
+// Called by drains.ts and rollout-wait.ts.
 
 /** How often the database is asked while somebody waits. In ms. */
 const pollMs = 200;
 
-/** One per API server. */
-export class DrainWaits {
-  /** drain → whoever waits for its end. */
+/** One per kind of thing and API server. */
+export class EndWaits {
+  /** name → whoever waits for its end. */
   readonly #waiting = new Map<string, Set<() => void>>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(private readonly store: Pick<DrainStore, "ended">) {}
+  /** `ended`: those of the names that have ended, or are not there. */
+  constructor(private readonly ended: (names: readonly string[]) => Promise<readonly string[]>) {}
 
   /** Resolves when it has ended, the time is over, or the signal aborts: the caller reads which. */
-  async until(id: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
+  async until(name: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
     if (signal.aborted || timeoutMs <= 0) return;
-    const waiting = this.#waiting.get(id) ?? new Set();
-    this.#waiting.set(id, waiting);
+    const waiting = this.#waiting.get(name) ?? new Set();
+    this.#waiting.set(name, waiting);
     let finish = (): void => {};
     const over = new Promise<void>((resolve) => {
       finish = resolve;
@@ -29,7 +30,7 @@ export class DrainWaits {
     clearTimeout(timer);
     signal.removeEventListener("abort", finish);
     waiting.delete(finish);
-    if (waiting.size === 0) this.#waiting.delete(id);
+    if (waiting.size === 0) this.#waiting.delete(name);
   }
 
   #schedule(): void {
@@ -38,8 +39,8 @@ export class DrainWaits {
 
   async #look(): Promise<void> {
     // A database that is away ends no wait: each has its own time.
-    const ended = await this.store.ended([...this.#waiting.keys()]).catch(() => []);
-    for (const id of ended) for (const finish of this.#waiting.get(id) ?? []) finish();
+    const ended = await this.ended([...this.#waiting.keys()]).catch(() => []);
+    for (const name of ended) for (const finish of this.#waiting.get(name) ?? []) finish();
     this.#timer = undefined;
     if (this.#waiting.size > ended.length) this.#schedule();
   }
