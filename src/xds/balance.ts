@@ -10,8 +10,8 @@ const most = 1.1;
 const least = 0.85;
 /** Of the own streams, ended per second: whatever the size, halving takes 35 s. */
 const partPerSecond = 0.02;
-/** An Envoy that is let go may come back: so many times the surplus are let go, and then it is seen that it does not help. */
-const triesPerSurplus = 5;
+/** An Envoy that is let go may come to any replica, this one among them: so many times the surplus and the replicas are let go, no more. */
+const tries = 3;
 /** Until it is tried again. */
 const restMs = 30 * 60_000;
 
@@ -59,7 +59,7 @@ export class Balance {
     this.#others = others;
     if (now() < this.#restsUntil) return 0;
     if (this.#left === undefined) {
-      this.#left = surplus * triesPerSurplus;
+      this.#left = surplus * (shares.others.size + 1) * tries;
       log.info(
         { ...shares, others: Object.fromEntries(shares.others), surplus },
         "more than its share of the Envoys: some are let go",
