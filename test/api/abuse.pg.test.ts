@@ -66,7 +66,7 @@ test("a body without an end is refused at its bound, whether it says how long it
   ]) {
     const socket = await dial();
     const all = answerOf(socket, /never/);
-    socket.write(`POST /v1/clusters HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n${head}\r\n\r\n`);
+    socket.write(`POST /v1/listeners HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n${head}\r\n\r\n`);
     let sent = 0;
     const timer = setInterval(() => {
       sent += 1;

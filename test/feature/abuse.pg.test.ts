@@ -129,7 +129,7 @@ test("every attack is cut, while another client is served, and costs nothing tha
   expect(changes).toBeGreaterThan(3);
   expect(slowestMs).toBeLessThan(5_000);
   // The event loop can't be held for longer than an attack has cost, the victim's changes included; the delay itself is the machine's, too.
-  expect(dearestMs).toBeLessThan(2_000);
+  expect(dearestMs).toBeLessThan(1_000);
   expect(after.heap).toBeLessThan(before.heap * 1.1);
   expect(after.resident).toBeLessThan(before.resident * 1.1 + 20 * 1024 * 1024);
 }, 90_000);
