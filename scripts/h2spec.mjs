@@ -18,7 +18,8 @@ function findProgram() {
   const folder = join(root, ".cache", "h2spec");
   const built = join(folder, "h2spec");
   if (existsSync(built)) return built;
-  if (spawnSync("go", ["version"]).status !== 0) throw new Error("h2spec is not there: set H2SPEC_BIN, or install Go to build it");
+  if (spawnSync("go", ["version"]).status !== 0)
+    throw new Error("h2spec is not there: set H2SPEC_BIN, or install Go to build it");
   const env = { ...process.env, GOBIN: folder };
   execFileSync("go", ["install", `github.com/summerwind/h2spec/cmd/h2spec@${version}`], { env, stdio: "inherit" });
   return built;

@@ -6,11 +6,9 @@ import { AppError, errorCodes, Interruption } from "../errors.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { StateMismatch } from "./desired-state.js";
 import type { StoreReads } from "./object-reads.js";
+import type { Observe } from "./pool.js";
 import type { SchemaGate } from "./schema-version.js";
 import type { StatusStore } from "./status-store.js";
-
-/** Runs one call and notes its time and its failure. `call` is a label: one of a few words. */
-export type Observe = <T>(call: string, run: () => Promise<T>) => Promise<T>;
 
 /** Failures that the caller is answered for (a name that is taken, a precondition) are no failures of the store. */
 function codeOf(error: unknown): string | undefined {

@@ -6,8 +6,7 @@ import type { Guard } from "../model/guard.js";
 import type { Author, Change, Revision } from "../model/revision.js";
 import type { RolloutPolicy } from "../model/rollout.js";
 import type { ObjectKey } from "./applied.js";
-import type { Observe } from "./observed.js";
-import { read } from "./pool.js";
+import { type Observe, read } from "./pool.js";
 import { type SpecChange, toChange } from "./row-change.js";
 
 /** staging: some Envoys see it. watching: all do, and it may still be undone. */
