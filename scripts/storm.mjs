@@ -100,9 +100,22 @@ async function watch(survivors, signal) {
 /** Runs the fleet; `onPhase` is told when the first control plane is gone. */
 async function runFleet(binary, folder, replicas, onPhase) {
   const report = join(folder, "report.json");
-  const kill = `sleep ${pauseSeconds}; kill -9 ${replicas[0].pid}`;
+  const kill = `kill -9 ${replicas[0].pid}`;
   const args = ["-addr", replicas.map(({ xdsPort }) => `127.0.0.1:${xdsPort}`).join(","), "-failover", "-n", String(streams)];
-  args.push("-mode", "delta", "-lose", kill, "-timeout", `${pauseSeconds + 300}s`, "-sync-timeout", "300s", "-o", report);
+  args.push(
+    "-mode",
+    "delta",
+    "-idle",
+    `${pauseSeconds}s`,
+    "-lose",
+    kill,
+    "-timeout",
+    "300s",
+    "-sync-timeout",
+    "300s",
+    "-o",
+    report,
+  );
   const logFile = join(folder, "xdsfleet.log");
   const onLine = (line) => {
     console.log(`  ${line}`);
@@ -130,7 +143,7 @@ async function main(folder) {
     });
     over.abort();
     const loops = await watching;
-    const syncMs = Math.round(lost.sync.last_ms) - pauseSeconds * 1_000;
+    const syncMs = Math.round(lost.sync.last_ms);
     console.log(`at first: all in sync in ${Math.round(storm.wall_ms)} ms, ${storm.stream_errors} tries turned away or lost`);
     console.log(
       `one killed: ${lost.streams} streams in sync elsewhere in ${syncMs} ms, ${lost.stream_errors} tries turned away or lost`,

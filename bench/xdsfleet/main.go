@@ -328,7 +328,7 @@ func main() {
 	}
 
 	if *lose != "" {
-		rep.Lost = f.loseFirst(*lose, len(addrs), *timeout)
+		rep.Lost = f.loseFirst(*lose, addrs[0], *timeout)
 	}
 
 	// Phase 4: churn.
@@ -592,32 +592,35 @@ func (f *fleet) reconnectAll(fire func(int64) error, k int64, roots []int, timeo
 }
 
 // loseFirst runs a command that takes the first server away, and measures until every stream it had has all its resources again.
-func (f *fleet) loseFirst(command string, servers int, timeout time.Duration) *lostReport {
+func (f *fleet) loseFirst(command, server string, timeout time.Duration) *lostReport {
 	var mu sync.Mutex
 	back := map[*stream]time.Duration{}
-	lost := 0
-	for i := range f.streams {
-		if i%len(f.conns)%servers == 0 {
-			lost++
-		}
-	}
+	there := map[*stream]bool{}
 	done := make(chan struct{})
 	e0 := f.errs.Load()
 	t0 := time.Now()
 	f.onResync = func(s *stream) {
 		mu.Lock()
 		defer mu.Unlock()
-		if _, again := back[s]; s.id%len(f.conns)%servers != 0 || again {
+		if _, again := back[s]; !there[s] || again {
 			return
 		}
-		if back[s] = time.Since(t0); len(back) == lost {
+		if back[s] = time.Since(t0); len(back) == len(there) {
 			close(done)
 		}
 	}
+	mu.Lock()
+	for _, s := range f.streams {
+		if a := s.server.Load(); a != nil && *a == server {
+			there[s] = true
+		}
+	}
+	mu.Unlock()
 	log.Print("phase lost")
 	if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
 		return &lostReport{Err: fmt.Sprintf("%v: %s", err, out)}
 	}
+	lost := len(there)
 	r := &lostReport{Streams: lost}
 	select {
 	case <-done:

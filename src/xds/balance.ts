@@ -12,6 +12,8 @@ const least = 0.85;
 const partPerSecond = 0.02;
 /** An Envoy that is let go may come to any replica, this one among them: so many times the surplus and the replicas are let go, no more. */
 const tries = 3;
+/** Shares must have been uneven for so long, between the same replicas, with nobody turned away: after a storm they may settle by themselves. */
+const settleMs = 10_000;
 /** Until it is tried again. */
 const restMs = 30 * 60_000;
 
@@ -27,6 +29,8 @@ export function surplusOf({ own, others }: Shares): number {
 export interface BalanceOptions {
   /** Most streams to be ended per second; 0: none ever. */
   readonly maxPerSecond: number;
+  /** When a new stream was last turned away here, ms. */
+  readonly turnedAwayAt: () => number;
   /** undefined: not known, as the database is away. */
   readonly shares: () => Shares | undefined;
   readonly log: Logger;
@@ -39,25 +43,30 @@ export class Balance {
   /** The others when that was reckoned. */
   #others = "";
   #restsUntil = Number.NEGATIVE_INFINITY;
+  /** Since when shares have been uneven; undefined: they are even. */
+  #unevenSince: number | undefined;
 
   constructor(private readonly options: BalanceOptions) {}
 
   /** How many idle streams to end now; to be asked once per second. */
   due(): number {
-    const { log, maxPerSecond, now, shares: read } = this.options;
+    const { log, maxPerSecond, now, shares: read, turnedAwayAt } = this.options;
     const shares = maxPerSecond > 0 ? read() : undefined;
     const surplus = shares ? surplusOf(shares) : 0;
     if (!shares || surplus === 0) {
       this.#left = undefined;
+      this.#unevenSince = undefined;
       return 0;
     }
     const others = [...shares.others.keys()].sort().join(" ");
     if (others !== this.#others) {
       this.#restsUntil = Number.NEGATIVE_INFINITY;
       this.#left = undefined;
+      this.#unevenSince = undefined;
     }
     this.#others = others;
-    if (now() < this.#restsUntil) return 0;
+    this.#unevenSince ??= now();
+    if (now() < this.#restsUntil || now() - Math.max(this.#unevenSince, turnedAwayAt()) < settleMs) return 0;
     if (this.#left === undefined) {
       this.#left = surplus * (shares.others.size + 1) * tries;
       log.info(

@@ -103,10 +103,11 @@ export class Door {
 
   #awaitPreface(socket: Socket, peer: string): void {
     const { admit, limits, now } = this.options;
-    const timer = setTimeout(
-      () => this.#refuse(socket, peer, "xds_preface_timeout_ms", limits.prefaceTimeoutMs),
-      limits.prefaceTimeoutMs,
-    );
+    // What has come already is read first: where we were busy for long, it is not the peer that is late.
+    const timer = setTimeout(() => {
+      setImmediate(() => isWaiting && this.#refuse(socket, peer, "xds_preface_timeout_ms", limits.prefaceTimeoutMs));
+    }, limits.prefaceTimeoutMs);
+    let isWaiting = true;
     let begun: Buffer = Buffer.alloc(0);
     const onReadable = (): void => {
       const more: unknown = socket.read();
@@ -118,6 +119,7 @@ export class Door {
     };
     const stop = (why: "preface" | "no HTTP/2" | "closed"): void => {
       clearTimeout(timer);
+      isWaiting = false;
       socket.off("readable", onReadable);
       socket.off("close", onClose);
       if (why === "no HTTP/2") socket.destroy();

@@ -35,6 +35,7 @@ function settle(counts: number[], maxPerSecond: number, rounds: number): { reado
         maxPerSecond,
         log,
         now: () => now,
+        turnedAwayAt: () => Number.NEGATIVE_INFINITY,
         shares: () => shares(counts[me] ?? 0, ...(seen[0] ?? []).filter((__, at) => at !== me)),
       }),
   );
@@ -76,7 +77,14 @@ describe("a replica that is added", () => {
 test("where those who are let go come back, it is given up for half an hour, or until the replicas are others", () => {
   let now = 0;
   let others = shares(100, 0);
-  const balance = new Balance({ maxPerSecond: 50, log: createLogger("silent"), now: () => now, shares: () => others });
+  let turnedAwayAt = Number.NEGATIVE_INFINITY;
+  const balance = new Balance({
+    maxPerSecond: 50,
+    log: createLogger("silent"),
+    now: () => now,
+    shares: () => others,
+    turnedAwayAt: () => turnedAwayAt,
+  });
   const letGoIn = (seconds: number): number => {
     let sum = 0;
     for (let second = 0; second < seconds; second++) {
@@ -87,15 +95,23 @@ test("where those who are let go come back, it is given up for half an hour, or 
   };
   expect(letGoIn(1_000)).toBe(300);
   others = shares(100, 0, 0);
-  expect(letGoIn(5)).toBe(10);
+  expect([letGoIn(10), letGoIn(5)]).toEqual([0, 10]); // Who has just come may change it.
+  turnedAwayAt = now;
+  expect([letGoIn(9), letGoIn(5)]).toEqual([0, 10]); // In a storm, everybody is moving anyway.
   others = shares(100, 0);
   expect(letGoIn(500)).toBe(300);
   expect(letGoIn(1_800)).toBe(300);
 });
 
 test("nobody is let go while the database is away, or where it is switched off", () => {
-  const of = (maxPerSecond: number, read: () => Shares | undefined): number =>
-    new Balance({ maxPerSecond, log: createLogger("silent"), now: () => 0, shares: read }).due();
+  const of = (maxPerSecond: number, read: () => Shares | undefined): number => {
+    let now = 0;
+    const options = { maxPerSecond, log: createLogger("silent"), now: () => now, shares: read, turnedAwayAt: () => -1e9 };
+    const balance = new Balance(options);
+    balance.due();
+    now = 10_000;
+    return balance.due();
+  };
   expect(of(50, () => shares(100, 0))).toBe(2);
   expect(of(50, () => undefined)).toBe(0);
   expect(of(0, () => shares(100, 0))).toBe(0);
