@@ -14,9 +14,9 @@ test("so many are on their first configuration at once; one that has it, has gon
   };
   expect([enter("a", 0), enter("b", 5_000), enter("c", 5_000)]).toEqual([undefined, undefined, "xds_max_first_pushes"]);
   admission.settled("b");
-  expect([admission.isOnFirst("a"), admission.isOnFirst("b")]).toEqual([true, false]);
+  expect(admission.onFirst()).toEqual(["a"]);
   expect([enter("c", 5_000), enter("d", 9_999), enter("d", 10_000)]).toEqual([undefined, "xds_max_first_pushes", undefined]);
-  expect(admission.isOnFirst("a")).toBe(false);
+  expect(admission.onFirst()).toEqual(["c", "d"]);
 });
 
 test("who is turned away because others are being served costs the rate nothing", () => {
