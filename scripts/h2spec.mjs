@@ -28,7 +28,9 @@ function findProgram() {
 /** Names of failed cases, as `section/number: description`, from h2spec's JUnit report. */
 function failuresIn(report) {
   const cases = [...report.matchAll(/<testcase package="([^"]*)" classname="([^"]*)"[^>]*>([\s\S]*?)<\/testcase>/g)];
-  return cases.filter(([, , , body]) => /<(failure|error)/.test(body)).map(([, section, name]) => `${section}: ${name}`);
+  return cases
+    .filter(([, , , body]) => /<(failure|error)/.test(body))
+    .map(([, section, name]) => `${section}: ${name}`.replaceAll("&#34;", '"'));
 }
 
 async function main(folder) {

@@ -17,6 +17,9 @@ const env = {
   CHANCERY_XDS_MAX_FIRST_PUSHES: "30",
 };
 
+/** Aborted when the test is over: nobody comes again then. */
+const over = new AbortController();
+
 interface Member {
   /** In sync with what there is now. */
   isServed(): boolean;
@@ -31,6 +34,7 @@ function join(
 ): Member {
   let [isServed, tries] = [false, 0];
   const connect = (): void => {
+    if (over.signal.aborted) return;
     const replica = replicas[(at + tries) % replicas.length];
     const connection = replica && connections.get(replica);
     if (!replica || !connection) return;
@@ -83,4 +87,5 @@ test("all who lost their replica are in sync elsewhere within a minute, and noth
   expect(turnedAway.reduce((sum, hits) => sum + hits)).toBeGreaterThan(fleet - 2 * 60 - 100);
   const { sync } = await left.api.put("/v1/clusters/app/endpoints/127.0.0.1:1001?wait=acked&timeoutMs=30000", { weight: 2 });
   expect([sync?.state, sync?.gateways["edge"]?.total]).toEqual(["acked", fleet]);
+  over.abort();
 }, 120_000);
