@@ -1,5 +1,5 @@
 // The admin API and clients that mean harm: what the server as a whole has to bear is bounded, and who watches it is answered all the same.
-// Slow clients: http.pg.test.ts. Mutants that were tried, and are caught: no bound on requests under way; probes that are counted out.
+// Slow clients: http.pg.test.ts. Mutants that were tried, and are caught: no bound on requests under way; probes that are turned away, too.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";

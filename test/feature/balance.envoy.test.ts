@@ -1,5 +1,5 @@
 // Shares: a replica is added to two that have all Envoys, and within a minute each has its share, ±15 %; a real Envoy among them serves all the
-// while without an error. Rules and rates: test/unit/xds/balance.test.ts. Mutant that was tried, and is caught: beats that do not carry counts.
+// while without an error. Rules and rates: test/unit/xds/balance.test.ts.
 import { expect, test } from "vitest";
 import { clusterBody, listenerBody, routeBody } from "../support/bodies.js";
 import { startEnvoy } from "../support/envoy.js";

@@ -1,7 +1,7 @@
 // The xDS port before and at gRPC's door, from raw sockets: connections are bounded in number, in the time that they take to begin, and in the
 // time that they are there for nothing; streams that want their first configuration, in how many there are at once.
-// Mutants that were tried, and are caught: no timeout for the preface; bytes that were read and not put back; a report's stream not counted;
-// connections that are counted for ever.
+// Mutants that were tried, and are caught: no timeout for the preface (the test waits for ever); bytes that were read and not put back; connections
+// that are counted for ever.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { status } from "@grpc/grpc-js";

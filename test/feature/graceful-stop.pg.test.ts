@@ -1,7 +1,6 @@
 // An orderly stop of one replica of two, under load: unready first, then its streams go to the other one after the other, calls that wait are
 // answered, what it had under way the other ends; asked a second time, it ends at once.
-// Mutants that were tried, and are caught: all streams ended in one turn; a stop that lets new streams in; waits that outlast it; a second
-// signal that is not heard.
+// Mutant that was tried, and is caught: all streams ended in one turn.
 import { status } from "@grpc/grpc-js";
 import { beforeAll, expect, test } from "vitest";
 import { clusterBody, listenerBody, routeBody } from "../support/bodies.js";

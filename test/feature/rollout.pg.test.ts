@@ -142,7 +142,7 @@ describe("while a rollout is under way", () => {
     expect(sync?.state).toBe("acked");
     for (const node of nodes) expect(node.has("route", "web", "/else"), node.node).toBe(true);
     expect(nodes.filter((node) => node.has("route", "web", `${marker}-held`))).toHaveLength(1);
-    // Whoever waits for its end and goes is not waited with. Mutant: a wait that goes on until its time is over.
+    // Whoever waits for its end and goes is not waited with.
     const open = async (): Promise<number> => (await scrape(api)).get("chancery_api_requests_in_flight") ?? 0;
     const hangUp = new AbortController();
     const wait = fetch(`${api.url}/v1/rollouts/${name}?wait=ended&timeoutMs=60000`, { signal: hangUp.signal }).catch(

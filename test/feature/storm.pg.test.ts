@@ -1,5 +1,4 @@
 // A storm in small: 300 streams that have lost their replicas come to two others at once, which let in what they can and turn the others away; all are in sync within a minute, and the API answers meanwhile. In large: `npm run storm`.
-// Mutant that was tried, and is caught: streams on their first configuration that are never settled (nobody is let in after the first ones).
 import { expect, test } from "vitest";
 import { clusterBody, listenerBody, routeBody } from "../support/bodies.js";
 import { crowdSettings } from "../support/crowd.js";

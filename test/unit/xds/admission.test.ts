@@ -1,4 +1,4 @@
-// Promises about who is let in. Mutants that were tried, and are caught: streams that never settle; a token taken from the rate by who is
+// Promises about who is let in. Mutants that were tried, and are caught: a stream that takes too long keeps its place; a token taken from the rate by who is
 // turned away for another reason.
 import { expect, test } from "vitest";
 import { Admission } from "../../../src/xds/admission.js";

@@ -1,6 +1,6 @@
 // Promises about shares: uneven ones become even, even ones stay, and nobody is let go when it does not help or nothing is known.
-// Mutants that were tried, and are caught: no look at the one with the least; no slack of one Envoy; letting go without an end; the
-// database's silence taken for even shares of before.
+// Mutants that were tried, and are caught: no look at the one with the least; no slack of one Envoy; letting go without an end; a storm
+// that is not waited for.
 import { describe, expect, test } from "vitest";
 import type { Shares } from "../../../src/status/fleet.js";
 import { createLogger } from "../../../src/telemetry/logger.js";
