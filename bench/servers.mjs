@@ -6,7 +6,11 @@ import { changes, endpointsPerCluster, meshOf, reset } from "./mesh.mjs";
 import { freePorts, start, untilReady } from "./processes.mjs";
 
 /** Streams of a storm come at once: the limit on new streams (200/s) would measure itself. The only setting that is not the default. */
-const settings = { CHANCERY_XDS_NEW_STREAM_BURST: "100000", CHANCERY_XDS_NEW_STREAMS_PER_SECOND: "100000" };
+const settings = {
+  CHANCERY_XDS_NEW_STREAM_BURST: "100000",
+  CHANCERY_XDS_NEW_STREAMS_PER_SECOND: "100000",
+  CHANCERY_XDS_MAX_FIRST_PUSHES: "100000",
+};
 const json = { "content-type": "application/json" };
 
 async function call(base, { method, path, body }) {

@@ -1,7 +1,7 @@
 // The composition root: builds the rooms, draws the arrows between them, and knows in which order they start and stop.
 // In: Config. Out: a control plane that serves, and its end. Called by main.ts; nobody else may.
 //   start: admin API (so that /healthz answers and /readyz says what it waits for) → first load → xDS → ready.
-//   stop:  not ready → waits end → streams end (Envoys go to other replicas) → API → status → feed → database.
+//   stop:  not ready → waits end → streams end one after the other (Envoys go to other replicas), and the API → status → feed → database.
 import type { Readiness } from "./api/context.js";
 import { startDrain } from "./api/drain-start.js";
 import { type ApiServer, createApi } from "./api/server.js";
@@ -118,6 +118,12 @@ function createValidator(config: Config, { snapshots }: Follower, log: Logger, m
 function createXds(config: Config, follower: Follower, fleet: Fleet, loads: Loads, log: Logger, metrics: Metrics): XdsServer {
   const { xds } = config;
   const limits = {
+    maxConnections: xds.maxConnections,
+    maxConnectionsPerAddress: xds.maxConnectionsPerAddress,
+    prefaceTimeoutMs: xds.prefaceTimeoutMs,
+    idleConnectionMs: xds.idleConnectionMs,
+    maxFirstPushes: xds.maxFirstPushes,
+    balancePerSecond: xds.balancePerSecond,
     streamsPerConnection: xds.maxStreamsPerConnection,
     requestsPerSecond: xds.requestsPerSecond,
     requestBurst: xds.requestBurst,
@@ -228,13 +234,15 @@ class ControlPlane implements App {
     await follower.start(this.#abort.signal);
     await validating;
     this.#abort.signal.throwIfAborted();
-    const { host, port } = this.config.xds.address;
     this.rooms.watch.start();
     this.rooms.jobs.start();
-    const { port: xdsPort } = await xds.listen(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
+    const xdsPort = await xds.listen(this.config.xds.address);
     this.rooms.rollouts.start();
     this.#serving = !this.#abort.signal.aborted;
-    this.log.info({ host, port: xdsPort, revision: follower.snapshots.revision }, "ready: Envoys may connect");
+    this.log.info(
+      { ...this.config.xds.address, port: xdsPort, revision: follower.snapshots.revision },
+      "ready: Envoys may connect",
+    );
     return { apiPort, xdsPort };
   }
 
@@ -250,7 +258,7 @@ class ControlPlane implements App {
 
   async #stop(): Promise<void> {
     const { api, fleet, follower, jobs, keeper, rollouts, store, validator, webhook, xds } = this.rooms;
-    const { shutdownDelayMs, shutdownGraceMs } = this.config.process;
+    const { shutdownDelayMs, shutdownGraceMs, shutdownSpreadMs } = this.config.process;
     const wasServing = this.#serving;
     this.#serving = false;
     this.log.info({ streams: xds.streamCount() }, "stopping");
@@ -259,9 +267,9 @@ class ControlPlane implements App {
     fleet.endWaits();
     await jobs.stopLeases();
     await rollouts.close();
+    // Both at once, each within the grace: requests that are being answered go on while the streams end one after the other.
+    await Promise.all([xds.close(shutdownGraceMs, Math.min(shutdownSpreadMs, shutdownGraceMs / 2)), api.close()]);
     validator.close();
-    await xds.close(shutdownGraceMs);
-    await api.close();
     await jobs.stop();
     await this.rooms.watch.close();
     await fleet.close();
@@ -329,12 +337,12 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
   const xds = createXds(config, follower, fleet, loads, log, metrics);
   const { drains: watched, jobs } = createDrains(config, store, follower, fleet, loads, xds, log, metrics);
   drains = watched;
-  const { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs } = config.api;
+  const { address: _, ...apiLimits } = config.api;
   const validator = createValidator(config, follower, log, metrics);
   const ready = () => ({
-    ready: app.isServing(),
+    ready: app.isServing() && store.schemaFault() === undefined,
     revision: follower.snapshots.revision,
-    waitingFor: waitingFor(app, follower),
+    waitingFor: waitingFor(app, follower, store.schemaFault()),
     validation: validator.state,
     ...servingOf(follower),
     stateFile: keeper?.state ?? { state: "off" as const },
@@ -350,7 +358,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     ready,
     metrics,
     log,
-    limits: { maxBodyBytes, maxEndpointsBodyBytes, maxConnections, maxWaits, maxFollowers, requestTimeoutMs },
+    limits: { ...apiLimits, closeTimeoutMs: config.process.shutdownGraceMs },
   });
   const rollouts = createRollouts(config, store, follower, fleet, loads, log, metrics);
   const { watch } = drains;
@@ -360,7 +368,8 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
 }
 
 /** What /readyz says that it waits for. A database that goes away later is no reason: Envoys are served from memory. */
-function waitingFor(app: ControlPlane, follower: Follower): string[] {
+function waitingFor(app: ControlPlane, follower: Follower, schemaFault: string | undefined): string[] {
+  if (schemaFault !== undefined) return [schemaFault];
   if (app.isServing()) return [];
   if (follower.snapshots.state) return ["the xDS port, or the end of an orderly stop"];
   return [follower.isConnected() ? "the first load" : "the database"];

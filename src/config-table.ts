@@ -4,6 +4,7 @@
 import { historySettings } from "./config-history.js";
 import { refusalSettings } from "./config-refusals.js";
 import { address, choice, file, integer, postgresUrl, type Setting, text, toggle } from "./config-settings.js";
+import { xdsSettings } from "./config-xds.js";
 
 const second = 1000;
 const minute = 60 * second;
@@ -30,6 +31,14 @@ export const settings = {
       max: minute,
       about:
         "On SIGTERM: how long /readyz says no before anything else stops. Set it to what your load balancer needs to notice.",
+    }),
+    shutdownSpreadMs: integer("CHANCERY_SHUTDOWN_SPREAD_MS", {
+      unit: "ms",
+      default: 5 * second,
+      min: 0,
+      max: minute,
+      about:
+        "On SIGTERM: the streams end one after the other, 2 ms apart, within this time and half of the grace, so that their Envoys do not all come to the other replicas at once.",
     }),
     shutdownGraceMs: integer("CHANCERY_SHUTDOWN_GRACE_MS", {
       unit: "ms",
@@ -144,12 +153,21 @@ export const settings = {
       max: 5 * minute,
       about: "Time to receive one request whole; slower clients are cut.",
     }),
+    maxInFlight: integer("CHANCERY_API_MAX_IN_FLIGHT", {
+      unit: "requests",
+      default: 1000,
+      min: 1,
+      max: 100_000,
+      about:
+        "Requests being answered at once, waits and followers among them; one more gets 429, except /healthz, /readyz and /metrics.",
+    }),
     maxWaits: integer("CHANCERY_API_MAX_WAITS", {
       unit: "calls",
       default: 500,
       min: 1,
       max: 100_000,
-      about: "Writes with ?wait=acked under way on this replica; one more gets 429 and changes nothing.",
+      about:
+        "Calls with ?wait= under way on this replica, for Envoys, drains or rollouts; one more gets 429 and changes nothing.",
     }),
     maxFollowers: integer("CHANCERY_API_MAX_FOLLOWERS", {
       unit: "calls",
@@ -193,146 +211,7 @@ export const settings = {
     }),
   },
   refusals: refusalSettings,
-  xds: {
-    address: address("CHANCERY_XDS_ADDRESS", { default: "127.0.0.1:18000", about: "Where Envoys connect (gRPC, cleartext)." }),
-    maxStreamsPerConnection: integer("CHANCERY_XDS_MAX_STREAMS_PER_CONNECTION", {
-      unit: "streams",
-      default: 8,
-      min: 1,
-      max: 100_000,
-      about:
-        "Streams that one connection may have open; further ones wait at the client. Nodes that use the separate services need one per cluster.",
-    }),
-    maxMessageBytes: integer("CHANCERY_XDS_MAX_MESSAGE_BYTES", {
-      unit: "bytes",
-      default: 4 * mebibyte,
-      min: 64 * 1024,
-      max: 64 * mebibyte,
-      about:
-        "Largest request read from an Envoy; beyond it the stream ends with RESOURCE_EXHAUSTED. A reconnecting Envoy names all that it has in one.",
-    }),
-    maxNames: integer("CHANCERY_XDS_MAX_NAMES", {
-      unit: "names",
-      default: 20_000,
-      min: 100,
-      max: 1_000_000,
-      about: "Names that one subscription may hold; beyond it the stream ends with RESOURCE_EXHAUSTED.",
-    }),
-    maxNodeIdLength: integer("CHANCERY_XDS_MAX_NODE_ID_LENGTH", {
-      unit: "characters",
-      default: 255,
-      min: 16,
-      max: 1024,
-      about: "Longest id and cluster of a node; beyond it the stream ends with RESOURCE_EXHAUSTED.",
-    }),
-    maxNodeMetadataBytes: integer("CHANCERY_XDS_MAX_NODE_METADATA_BYTES", {
-      unit: "bytes",
-      default: 64 * 1024,
-      min: 1024,
-      max: 4 * mebibyte,
-      about: "Largest `metadata` of a node; beyond it the stream ends with RESOURCE_EXHAUSTED.",
-    }),
-    requestsPerSecond: integer("CHANCERY_XDS_REQUESTS_PER_SECOND", {
-      unit: "requests/s",
-      default: 200,
-      min: 1,
-      max: 100_000,
-      about: "Requests that one stream may send, on average; beyond it reading from it pauses.",
-    }),
-    requestBurst: integer("CHANCERY_XDS_REQUEST_BURST", {
-      unit: "requests",
-      default: 1000,
-      min: 1,
-      max: 1_000_000,
-      about: "Requests that one stream may send at once before the rate counts.",
-    }),
-    newStreamsPerSecond: integer("CHANCERY_XDS_NEW_STREAMS_PER_SECOND", {
-      unit: "streams/s",
-      default: 200,
-      min: 1,
-      max: 100_000,
-      about: "New streams accepted, on average, per replica; beyond it RESOURCE_EXHAUSTED (Envoy comes again, with back-off).",
-    }),
-    newStreamBurst: integer("CHANCERY_XDS_NEW_STREAM_BURST", {
-      unit: "streams",
-      default: 500,
-      min: 1,
-      max: 1_000_000,
-      about: "New streams accepted at once before the rate counts.",
-    }),
-    maxReportNodes: integer("CHANCERY_XDS_MAX_REPORT_NODES", {
-      unit: "nodes",
-      default: 10_000,
-      min: 1,
-      max: 1_000_000,
-      about: "Envoys whose load reports or metrics this replica follows; a stream of one more ends with RESOURCE_EXHAUSTED.",
-    }),
-    writeStallMs: integer("CHANCERY_XDS_WRITE_STALL_MS", {
-      unit: "ms",
-      default: 30 * second,
-      min: second,
-      max: 10 * minute,
-      about: "A stream whose last response has not left for this long is cut.",
-    }),
-    keepaliveMs: integer("CHANCERY_XDS_KEEPALIVE_MS", {
-      unit: "ms",
-      default: 30 * second,
-      min: second,
-      max: 10 * minute,
-      about: "A quiet connection is pinged after this long.",
-    }),
-    keepaliveTimeoutMs: integer("CHANCERY_XDS_KEEPALIVE_TIMEOUT_MS", {
-      unit: "ms",
-      default: 10 * second,
-      min: 100,
-      max: minute,
-      about: "A ping without an answer for this long ends the connection.",
-    }),
-    streamAgeMs: integer("CHANCERY_XDS_STREAM_AGE_MS", {
-      unit: "ms",
-      default: 0,
-      min: 0,
-      max: 7 * 24 * 60 * minute,
-      about: "Idle ADS streams end at about this age, so that a fleet spreads over new replicas. 0: never.",
-    }),
-    inFlightOverrideMs: integer("CHANCERY_XDS_IN_FLIGHT_OVERRIDE_MS", {
-      unit: "ms",
-      default: 5 * second,
-      min: 100,
-      max: minute,
-      about: "A response without an answer for this long no longer holds the next one back.",
-    }),
-    refusalRetryMinMs: integer("CHANCERY_XDS_REFUSAL_RETRY_MIN_MS", {
-      unit: "ms",
-      default: 30 * second,
-      min: second,
-      max: 60 * minute,
-      about:
-        "First repeat of a resource that an Envoy refused for a reason that may pass (a port in use). Doubles up to the maximum.",
-    }),
-    refusalRetryMaxMs: integer("CHANCERY_XDS_REFUSAL_RETRY_MAX_MS", {
-      unit: "ms",
-      default: 5 * minute,
-      min: second,
-      max: 24 * 60 * minute,
-      about: "Longest time between such repeats.",
-    }),
-    unseenClusterMs: integer("CHANCERY_XDS_UNSEEN_CLUSTER_MS", {
-      unit: "ms",
-      default: 2 * second,
-      min: 100,
-      max: minute,
-      about: "A new cluster whose endpoints an Envoy does not ask for within this, while it asks for others', counts as refused.",
-    }),
-    clusterlessMs: integer("CHANCERY_XDS_CLUSTERLESS_MS", {
-      unit: "ms",
-      default: second,
-      min: 100,
-      max: minute,
-      about:
-        "An Envoy that asks for everything but clusters for this long is stuck in a broken one, and gets all clusters unasked.",
-    }),
-  },
+  xds: xdsSettings,
   status: {
     leaseMs: integer("CHANCERY_LEASE_MS", {
       unit: "ms",

@@ -74,6 +74,11 @@ export const errorCodes = {
     title: "The change could not be validated by a real Envoy, which is required here; nothing was changed.",
     retryable: true,
   },
+  schema_too_new: {
+    status: 503,
+    title: "The database's schema is newer than this control plane can work with; nothing was changed.",
+    retryable: false,
+  },
   write_contention: { status: 503, title: "Too many writers at once; nothing was changed.", retryable: true },
   starting: { status: 503, title: "The control plane is still loading its state.", retryable: true },
 } as const satisfies Record<string, { status: number; title: string; retryable: boolean }>;

@@ -55,7 +55,12 @@ async function serve(options: { readonly migrate: boolean }): Promise<void> {
   const delay = config.process.shutdownDelayMs + config.process.shutdownGraceMs + closeReserveMs;
   let closing = false;
   closeWithGrace(
-    { delay, logger: false, onTimeout: (afterMs) => log.fatal({ afterMs }, "could not stop in time") },
+    {
+      delay,
+      logger: false,
+      onSecondSignal: (signal) => log.fatal({ signal }, "asked to stop again: ending at once"),
+      onTimeout: (afterMs) => log.fatal({ afterMs }, "could not stop in time"),
+    },
     async ({ err, signal }) => {
       closing = true;
       if (err) log.fatal({ err }, "an error that nothing expected: stopping");

@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -113,8 +115,16 @@ func (t tlsFlags) credentials() (credentials.TransportCredentials, error) {
 	return credentials.NewTLS(c), nil
 }
 
-func dial(addr string, creds credentials.TransportCredentials) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+addr,
+// dial connects to the first address, and to the next ones when that is lost, as an Envoy with several control planes in its bootstrap does.
+func dial(addrs []string, creds credentials.TransportCredentials) (*grpc.ClientConn, error) {
+	any := manual.NewBuilderWithScheme("fleet")
+	var state resolver.State
+	for _, a := range addrs {
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: a})
+	}
+	any.InitialState(state)
+	return grpc.NewClient("fleet:///any",
+		grpc.WithResolvers(any),
 		grpc.WithTransportCredentials(creds),
 		grpc.WithDisableServiceConfig(),
 		// Envoy's default windows for xDS are far larger than any response.

@@ -97,6 +97,14 @@ type reconnectReport struct {
 	Err       string  `json:"error,omitempty"`
 }
 
+// lostReport is what became of the streams of a server that went away.
+type lostReport struct {
+	Streams int    `json:"streams"`
+	Sync    dist   `json:"sync"`
+	Errors  int64  `json:"stream_errors"`
+	Err     string `json:"error,omitempty"`
+}
+
 // steadyReport is one change per interval for a long time: memory must stay flat.
 type steadyReport struct {
 	Changes int     `json:"changes"`
@@ -128,6 +136,7 @@ type report struct {
 	Probed      *propagation     `json:"probed,omitempty"`
 	Reconnect   *reconnectReport `json:"reconnect,omitempty"`
 	Steady      *steadyReport    `json:"steady,omitempty"`
+	Lost        *lostReport      `json:"lost,omitempty"`
 	Idle        *idleReport      `json:"idle,omitempty"`
 	Watch       []dist           `json:"watch,omitempty"`
 }
@@ -173,6 +182,8 @@ func main() {
 		beside     = flag.String("beside-pid", "", "processes whose CPU is reported apart: what the server stands on, like its database")
 		probed     = flag.Int("probed", 0, "then so many changes while others probe the server (\"phase probed\" and \"phase end\" go to stderr)")
 		reconnect  = flag.Bool("reconnect", false, "then end all streams at once, and measure until all are back")
+		failover   = flag.Bool("failover", false, "connections know all of -addr, and go on to the next when one is lost")
+		lose       = flag.String("lose", "", "then a shell command that takes the first of -addr away; with -failover, measure until its streams are in sync elsewhere")
 		steadyFor  = flag.Duration("steady", 0, "then one change per second for this long")
 		gcURL      = flag.String("gc-url", "", "URL that makes the server collect garbage, for a second RSS reading")
 		each       = flag.Bool("each", false, "report every change, not only medians")
@@ -224,7 +235,12 @@ func main() {
 	}
 	addrs := strings.Split(*addr, ",")
 	for i := range *nConns {
-		c, err := dial(addrs[i%len(addrs)], creds)
+		first := i % len(addrs)
+		known := addrs[first : first+1]
+		if *failover {
+			known = slices.Concat(addrs[first:], addrs[:first])
+		}
+		c, err := dial(known, creds)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -309,6 +325,10 @@ func main() {
 	}
 	if *reconnect && fire != nil {
 		rep.Reconnect = f.reconnectAll(fire, made+f.steps+1, roots, *timeout)
+	}
+
+	if *lose != "" {
+		rep.Lost = f.loseFirst(*lose, addrs[0], *timeout)
 	}
 
 	// Phase 4: churn.
@@ -568,6 +588,58 @@ func (f *fleet) reconnectAll(fire func(int64) error, k int64, roots []int, timeo
 	}
 	r.Streams, r.Sync, r.BytesPer = len(lat), distOf(lat), float64(b1-b0)/float64(len(f.streams))
 	r.ServerCPU, r.RSSAfter = u1.CPUSec-u0.CPUSec, u1.RSSBytes
+	return r
+}
+
+// loseFirst runs a command that takes the first server away, and measures until every stream it had has all its resources again.
+func (f *fleet) loseFirst(command, server string, timeout time.Duration) *lostReport {
+	var mu sync.Mutex
+	back := map[*stream]time.Duration{}
+	there := map[*stream]bool{}
+	done := make(chan struct{})
+	e0 := f.errs.Load()
+	t0 := time.Now()
+	f.onResync = func(s *stream) {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, again := back[s]; !there[s] || again {
+			return
+		}
+		if back[s] = time.Since(t0); len(back) == len(there) {
+			close(done)
+		}
+	}
+	mu.Lock()
+	for _, s := range f.streams {
+		if a := s.server.Load(); a != nil && *a == server {
+			there[s] = true
+		}
+	}
+	mu.Unlock()
+	log.Print("phase lost")
+	if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+		return &lostReport{Err: fmt.Sprintf("%v: %s", err, out)}
+	}
+	lost := len(there)
+	r := &lostReport{Streams: lost}
+	select {
+	case <-done:
+	case <-time.After(timeout):
+		r.Err = "not all were back in time"
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	var lat []time.Duration
+	for _, d := range back {
+		lat = append(lat, d)
+	}
+	if len(lat) > 0 {
+		r.Sync = distOf(lat)
+	}
+	if len(lat) < lost {
+		r.Err = fmt.Sprintf("%d of %d streams were not back after %v", lost-len(lat), lost, timeout)
+	}
+	r.Errors = f.errs.Load() - e0
 	return r
 }
 

@@ -16,6 +16,8 @@ import type { Fleet } from "../status/fleet.js";
 import type { Store } from "../store/store.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
+import type { CallerWaits } from "./caller-waits.js";
+import type { EndWaits } from "./end-waits.js";
 import type { TellHealth } from "./last-endpoint.js";
 import type { Writes } from "./writes.js";
 
@@ -36,7 +38,9 @@ export interface ApiLimits {
   readonly maxEndpointsBodyBytes: number;
   /** Connections beyond it are closed at once. */
   readonly maxConnections: number;
-  /** Writes with `?wait=acked` under way; the next one gets 429 and changes nothing. */
+  /** Requests being answered at once; the next one gets 429, unless it asks how the process is. */
+  readonly maxInFlight: number;
+  /** Calls with `?wait=` under way; the next one gets 429 and changes nothing. */
   readonly maxWaits: number;
   /** Streams of revisions (`follow=true`) open at once; the next one gets 429. */
   readonly maxFollowers: number;
@@ -55,6 +59,7 @@ export const defaultApiLimits: ApiLimits = {
   maxBodyBytes: 256 * 1024,
   maxEndpointsBodyBytes: 4 * 1024 * 1024,
   maxConnections: 1000,
+  maxInFlight: 1000,
   maxWaits: 500,
   maxFollowers: 100,
   requestTimeoutMs: 10_000,
@@ -104,6 +109,9 @@ export interface ApiOptions {
 export interface ApiContext extends Omit<ApiOptions, "limits"> {
   readonly limits: ApiLimits;
   readonly writes: Writes;
+  readonly callerWaits: CallerWaits;
+  /** Who waits for the end of rollouts. */
+  readonly rolloutEnds: EndWaits;
   /** Aborts when the server closes. */
   readonly closing: AbortSignal;
 }

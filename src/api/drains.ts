@@ -10,7 +10,7 @@ import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
 import { drainPost, drainShown, toDrainBody } from "./drain-body.js";
 import { shown, startDrain } from "./drain-start.js";
-import { createEndWait, safeWaitQuery, standardEndWaitMs } from "./end-wait.js";
+import { createEndWait, safeWaitQuery, standardEndWaitMs } from "./end-waits.js";
 import { integer, object } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
 import { overridesOf } from "./write-choices.js";

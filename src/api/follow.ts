@@ -62,7 +62,7 @@ export class Followers {
   async follow(request: FastifyRequest, reply: FastifyReply, after: Revision | undefined): Promise<void> {
     const { limits, metrics } = this.context;
     if (this.#taken >= limits.maxFollowers) {
-      metrics.count("limit_hits_total", { limit: "maxFollowers" });
+      metrics.count("limit_hits_total", { limit: "api_max_followers" });
       const { maxFollowers } = limits;
       throw new AppError("too_many_requests", { maxFollowers, detail: `${maxFollowers} callers follow already` });
     }
@@ -193,7 +193,7 @@ export class Followers {
   #send({ raw }: Follower, text: string): void {
     if (raw.destroyed || raw.writableEnded) return;
     if (raw.writableLength > maxBufferedBytes) {
-      this.context.metrics.count("limit_hits_total", { limit: "followerBuffer" });
+      this.context.metrics.count("limit_hits_total", { limit: "api_follower_buffer" });
       raw.destroy();
       return;
     }

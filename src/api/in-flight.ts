@@ -9,6 +9,10 @@ export class InFlight {
   /** `onCount` is told every new count. */
   constructor(private readonly onCount: (count: number) => void) {}
 
+  get count(): number {
+    return this.#count;
+  }
+
   /** A request came in. The result is to be called once, when its answer is out or its client has gone. */
   begin(): () => void {
     this.onCount(++this.#count);

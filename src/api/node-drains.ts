@@ -10,7 +10,7 @@ import type { NodeDrainRecord, WriteTx } from "../store/store.js";
 import { answering, listAnswers, nodeDrainAnswers, readAnswers } from "./answers.js";
 import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
-import { createEndWait, safeWaitQuery, standardEndWaitMs } from "./end-wait.js";
+import { createEndWait, safeWaitQuery, standardEndWaitMs } from "./end-waits.js";
 import { integer, object } from "./fields.js";
 import { type NodeDrainPost, nodeDrainPost, nodeDrainShown, toNodeDrainBody } from "./node-drain-body.js";
 import type { Outcome } from "./outcome.js";

@@ -8,7 +8,7 @@ import type { RebalanceRecord } from "../store/store.js";
 import { answering, listAnswers, readAnswers, writeAnswers } from "./answers.js";
 import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
-import { createEndWait, standardEndWaitMs } from "./end-wait.js";
+import { createEndWait, standardEndWaitMs } from "./end-waits.js";
 import { integer, milliseconds, object } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
 import { rebalanceShown, toRebalanceBody } from "./rebalance-body.js";

@@ -7,6 +7,7 @@ import type { RolloutPolicy } from "../model/rollout.js";
 import type { OpenRollout, RolloutStore, Store } from "../store/store.js";
 import { answering, readAnswers } from "./answers.js";
 import { readAuthor } from "./author.js";
+import { whileConnected } from "./caller-waits.js";
 import type { Api, ApiContext } from "./context.js";
 import { integer, milliseconds, name, object, word } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
@@ -31,7 +32,7 @@ function shower({ rollouts }: Pick<Store, "rollouts">) {
   return async (open: OpenRollout) => toOpenRolloutBody(open, await rollouts.changesOf(open.rollout.name));
 }
 
-function readCalls(api: Api, { store, closing }: ApiContext): void {
+function readCalls(api: Api, { store, callerWaits, rolloutEnds, closing }: ApiContext): void {
   const show = shower(store);
   const query = object({
     limit: Type.Optional(integer(1, 1000, "Rollouts on a page.", standardLimit)),
@@ -62,8 +63,9 @@ function readCalls(api: Api, { store, closing }: ApiContext): void {
       params,
       querystring: waitQuery,
     }),
-    handler: async ({ params: { rollout }, query: { wait, timeoutMs = standardWaitMs } }, reply) => {
-      const ended = wait && (await whenEnded(store.rollouts, rollout, timeoutMs, closing));
+    handler: async ({ params: { rollout }, query: { wait, timeoutMs = standardWaitMs }, raw }, reply) => {
+      const until = (signal: AbortSignal) => whenEnded(store.rollouts, rolloutEnds, rollout, timeoutMs, signal);
+      const ended = wait && (await callerWaits.hold(() => whileConnected(raw, closing, until)));
       if (ended && ended.rollout.state !== "done") reply.code(202);
       return show(ended || (await existing(store.rollouts, rollout)));
     },

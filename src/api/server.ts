@@ -12,10 +12,12 @@ import { AppError, errorCodes } from "../errors.js";
 import { failureFacts } from "../telemetry/logger.js";
 import { auditCalls } from "./audit.js";
 import { requestIdOf } from "./author.js";
+import { CallerWaits } from "./caller-waits.js";
 import { changeCalls } from "./changes.js";
 import { clusterCalls } from "./clusters.js";
 import { type Api, type ApiContext, type ApiLimits, type ApiOptions, defaultApiLimits } from "./context.js";
 import { drainCalls } from "./drains.js";
+import { EndWaits } from "./end-waits.js";
 import { endpointCalls } from "./endpoints.js";
 import { formatFault, formats } from "./formats.js";
 import { documented } from "./header-docs.js";
@@ -49,7 +51,14 @@ const maxParamLength = 255;
 const connectionsCheckingIntervalMs = 1000;
 
 /** Limits that are met before a call begins, as metrics name them: their settings, without CHANCERY_. */
-type LimitName = "api_max_body_bytes" | "api_max_endpoints_body_bytes" | "api_max_connections" | "api_request_timeout_ms";
+type LimitName =
+  | "api_max_body_bytes"
+  | "api_max_endpoints_body_bytes"
+  | "api_max_connections"
+  | "api_max_in_flight"
+  | "api_request_timeout_ms";
+/** What watches the process is answered however much it has to do. */
+const watchmen: readonly string[] = ["/healthz", "/readyz", "/metrics"];
 
 /** `exactlyOneOf: [keys]`: JSON Schema could only say it by a `oneOf` whose problems nobody understands. */
 function exactlyOneOf(keys: readonly string[], value: object): boolean {
@@ -134,12 +143,24 @@ function isInteger(schema: unknown, key: string): boolean {
   return step(step(step(schema, "properties"), key), "type") === "integer";
 }
 
-function setHooks(api: Api, { metrics, log }: ApiContext, paths: Paths, inFlight: InFlight, closing: AbortSignal): void {
+function setHooks(
+  api: Api,
+  { metrics, log, limits, closing }: ApiContext,
+  paths: Paths,
+  onLimit: (limit: LimitName) => void,
+): InFlight {
+  const inFlight = new InFlight((count) => metrics.set("api_requests_in_flight", {}, count));
   api.addHook("onRoute", ({ url, method }) => paths.add(url, method));
   api.addHook("onRequest", async (request, reply) => {
     reply.raw.once("close", inFlight.begin()); // Not in onResponse: a client that is cut off gets no response.
     reply.header("x-request-id", request.id);
     reply.header("cache-control", "no-store");
+    const { maxInFlight } = limits;
+    // One connection may bring any number (HTTP/1.1 pipelining): connections are no bound on requests.
+    if (inFlight.count > maxInFlight && !watchmen.includes(request.routeOptions.url ?? "")) {
+      onLimit("api_max_in_flight");
+      throw new AppError("too_many_requests", { maxInFlight, detail: `${maxInFlight} requests are being answered already` });
+    }
     if (!request.is404) return;
     const allow = paths.methodsOf(request.url);
     throw allow.length > 0
@@ -156,6 +177,7 @@ function setHooks(api: Api, { metrics, log }: ApiContext, paths: Paths, inFlight
     metrics.observe("api_request_seconds", labels, reply.elapsedTime / 1000);
     log.debug({ requestId: request.id, ...labels, ms: Math.round(reply.elapsedTime) }, "request");
   });
+  return inFlight;
 }
 
 function createErrorHandler(
@@ -207,25 +229,24 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
   const limits = { ...defaultApiLimits, ...options.limits };
   const log = options.log.child({ room: "api" });
   const closing = new AbortController();
-  const context: ApiContext = {
-    ...options,
-    limits,
-    log,
+  const waiting = {
+    callerWaits: new CallerWaits(limits.maxWaits, options.metrics),
+    rolloutEnds: new EndWaits((names) => options.store.rollouts.ended(names)),
     closing: closing.signal,
-    writes: new Writes({ ...options, limits, log, closing: closing.signal }),
   };
+  const writes = new Writes({ ...options, ...waiting, log });
+  const context: ApiContext = { ...options, ...waiting, limits, log, writes };
   const onLimit = (limit: LimitName): void => options.metrics.count("limit_hits_total", { limit });
   const onError = createErrorHandler(context, onLimit);
   const api = createFastify(limits, onError, onLimit);
   const paths = new Paths();
-  const inFlight = new InFlight((count) => options.metrics.set("api_requests_in_flight", {}, count));
   api.removeAllContentTypeParsers();
   api.addContentTypeParser("application/json", { parseAs: "buffer" }, async (request: FastifyRequest, body: Buffer) =>
     body.length === 0 && request.method === "DELETE" ? undefined : parseStrictJson(body),
   );
   api.setSerializerCompiler(() => (answer) => JSON.stringify(answer));
   api.setErrorHandler(onError);
-  setHooks(api, context, paths, inFlight, closing.signal);
+  const inFlight = setHooks(api, context, paths, onLimit);
   await addDocs(api);
   for (const add of [
     clusterCalls,

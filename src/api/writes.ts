@@ -16,6 +16,8 @@ import type { Store, WriteChoices, WriteTx } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { readAuthor } from "./author.js";
+import { type CallerWaits, whileConnected } from "./caller-waits.js";
+import type { EndWaits } from "./end-waits.js";
 import { milliseconds, object } from "./fields.js";
 import type { Outcome } from "./outcome.js";
 import { etag } from "./preconditions.js";
@@ -108,15 +110,14 @@ export interface WritesOptions {
   readonly validator?: Validator | undefined;
   readonly metrics: Metrics;
   readonly log: Logger;
-  readonly limits: { readonly maxWaits: number };
+  readonly callerWaits: CallerWaits;
+  readonly rolloutEnds: EndWaits;
   /** Aborts when the server closes: waits end, and tell how far things are. */
   readonly closing: AbortSignal;
 }
 
-/** Carries out a write. One per API server: it counts who waits. */
+/** Carries out a write. */
 export class Writes {
-  #waits = 0;
-
   constructor(private readonly options: WritesOptions) {}
 
   /**
@@ -138,32 +139,29 @@ export class Writes {
       throw pointerTo ? pointedOut(error, pointerTo) : error;
     };
     const keyed = { ...choices, idempotency: idempotencyOf(request) };
-    const staged = isOfEndpoints ? undefined : await stageWrite(this.options, author, work, keyed, rollout).catch(pointed);
-    if (staged) return this.#answerStaged(request, reply, author, staged);
-    const write = () => this.#write(request, author, reply, work, keyed).catch(pointed);
-    if (query.wait === undefined) {
-      if (query.onRefusal === "rollback") throw refusalWithoutWait();
-      return (await write()).answer;
-    }
-    const { maxWaits } = this.options.limits;
-    if (this.#waits >= maxWaits) {
-      this.options.metrics.count("limit_hits_total", { limit: "api_max_waits" });
-      throw new AppError("too_many_requests", {
-        maxWaits,
-        detail: `${maxWaits} callers wait for Envoys already; nothing was changed`,
-      });
-    }
-    this.#waits++;
-    try {
-      const { answer, changes } = await write();
-      const deadline = performance.now() + (query.timeoutMs ?? standardWaitMs);
-      const sync = await this.#wait(answer.revision, request, deadline);
-      if (sync.state === "refused") throw refusal(answer, sync, await this.#rollBack(author, request, answer, changes, deadline));
-      reply.code(sync.state === "acked" ? 200 : 202);
-      return { ...answer, sync };
-    } finally {
-      this.#waits--;
-    }
+    const carryOut = async (): Promise<MutationAnswer> => {
+      const staged = isOfEndpoints ? undefined : await stageWrite(this.options, author, work, keyed, rollout).catch(pointed);
+      if (staged) return this.#answerStaged(request, reply, author, staged);
+      if (query.wait === undefined && query.onRefusal === "rollback") throw refusalWithoutWait();
+      const { answer, changes } = await this.#write(request, author, reply, work, keyed).catch(pointed);
+      return query.wait === undefined ? answer : this.#answerSynced(request, reply, author, answer, changes);
+    };
+    return query.wait === undefined ? carryOut() : this.options.callerWaits.hold(carryOut);
+  }
+
+  /** @throws refused_by_envoy */
+  async #answerSynced(
+    request: MutatingRequest,
+    reply: ReplyHead,
+    author: Author,
+    answer: MutationAnswer,
+    changes: readonly Change[],
+  ): Promise<MutationAnswer> {
+    const deadline = performance.now() + (request.query.timeoutMs ?? standardWaitMs);
+    const sync = await this.#wait(answer.revision, request, deadline);
+    if (sync.state === "refused") throw refusal(answer, sync, await this.#rollBack(author, request, answer, changes, deadline));
+    reply.code(sync.state === "acked" ? 200 : 202);
+    return { ...answer, sync };
   }
 
   /** With `wait`, the answer comes when the rollout has ended, or the time is over. @throws rollout_aborted */
@@ -173,13 +171,14 @@ export class Writes {
     author: Author,
     { outcome, rollout: name, revision, replayed }: StagedWrite,
   ): Promise<MutationAnswer> {
-    const { log, store } = this.options;
+    const { closing, log, rolloutEnds, store } = this.options;
     const { query, raw } = request;
     if (!replayed)
       log.info({ ...author, call: `${raw.method} ${raw.url?.split("?")[0]}`, revision, rollout: name }, "staged write");
     if (replayed) reply.header("idempotent-replayed", "true");
     const timeoutMs = query.wait === undefined ? 0 : (query.timeoutMs ?? standardWaitMs);
-    const found = await whenEnded(store.rollouts, name, timeoutMs, this.options.closing);
+    const until = (signal: AbortSignal) => whenEnded(store.rollouts, rolloutEnds, name, timeoutMs, signal);
+    const found = await whileConnected(raw, closing, until);
     reply.code(found?.rollout.state === "done" ? 200 : 202);
     const shown = found && { rollout: toRolloutBody(found.rollout) };
     return { revision, changed: true, [outcome.as ?? "object"]: outcome.object, lint: outcome.lint, ...shown };
@@ -252,23 +251,20 @@ export class Writes {
   async #wait(revision: Revision, request: MutatingRequest, deadline: number): Promise<Sync> {
     const { closing, fleet, log } = this.options;
     const { onRefusal, wait } = request.query;
-    const gone = new AbortController();
-    // Whoever asked for a rollback wants it also when he is not there any more to see it.
-    const onClose = (): void => (onRefusal === "rollback" ? undefined : gone.abort());
-    request.raw.socket.once("close", onClose);
     const startedAt = performance.now();
-    try {
-      const signal = AbortSignal.any([closing, gone.signal]);
+    const until = (signal: AbortSignal): Promise<Sync> => {
       const timeoutMs = Math.max(0, Math.round(deadline - performance.now()));
-      const sync = await fleet.waitSync(revision, timeoutMs, signal, quorumPercentOf(wait ?? ""));
+      return fleet.waitSync(revision, timeoutMs, signal, quorumPercentOf(wait ?? ""));
+    };
+    try {
+      // Whoever asked for a rollback wants it also when he is not there any more to see it.
+      const sync = onRefusal === "rollback" ? await until(closing) : await whileConnected(request.raw, closing, until);
       const ms = Math.round(performance.now() - startedAt);
       log.info({ requestId: request.id, revision, state: sync.state, ms }, "waited for the Envoys");
       return sync;
     } catch (error) {
       log.warn({ ...failureFacts(error), revision, requestId: request.id }, "the wait for Envoys was cut short");
       return { revision, state: "pending", gateways: {}, replicasBehind: [""] };
-    } finally {
-      request.raw.socket.off("close", onClose);
     }
   }
 }

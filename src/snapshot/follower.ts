@@ -1,6 +1,6 @@
 // Follows the revisions: the poll is the truth, a notice only makes it sooner. One loop, one read at a time.
 // In: Store. Out: Snapshots, loaded first and brought up to date after. Called by app.ts.
-import { reasonOf } from "../errors.js";
+import { AppError, reasonOf } from "../errors.js";
 import { DesiredState } from "../model/desired-state.js";
 import { resourceTypes } from "../model/resource-type.js";
 import type { CommittedRevision, Revision } from "../model/revision.js";
@@ -25,7 +25,10 @@ export interface FollowerOptions {
 
 export interface Follower {
   readonly snapshots: Snapshots;
-  /** Resolves after the first full load, or with what was kept on disk; until then nothing may be served (DESIGN §8: load, then listen). */
+  /**
+   * Resolves after the first full load, or with what was kept on disk; until then nothing may be served (DESIGN §8: load, then listen).
+   * @throws schema_too_new, when that is the first that the database tells
+   */
   start(signal: AbortSignal): Promise<void>;
   /** Whether the last read of the database succeeded. */
   isConnected(): boolean;
@@ -69,6 +72,8 @@ class RevisionFollower implements Follower {
   #connected = false;
   #lastKnownGood: LastKnownGood | undefined;
   #failures = 0;
+  /** Set when the database's schema was too new at a look: a start ends then. */
+  #tooNew: AppError | undefined;
   /** What the log was told last of why reading fails; "" while it does not. */
   #trouble = "";
   #removalTimer: NodeJS.Timeout | undefined;
@@ -104,9 +109,10 @@ class RevisionFollower implements Follower {
     // Once what is on disk is served, the feed goes on from there, and it alone tells another history: a load that comes late is let go.
     const first = this.#tryRead(() => this.#load(() => this.#lastKnownGood === undefined));
     const { readKept } = this.options;
-    if (readKept && !(await within(firstLoadMs, first))) this.#serve(await readKept());
+    if (readKept && !(await within(firstLoadMs, first)) && !this.#tooNew) this.#serve(await readKept());
     if (!this.snapshots.state) await first;
     while (!this.snapshots.state) {
+      if (this.#tooNew) throw this.#tooNew;
       await this.#pause(this.#retryMs());
       if (this.#abort.signal.aborted) throw this.#abort.signal.reason;
       await this.#tryRead(() => this.#load());
@@ -297,6 +303,7 @@ class RevisionFollower implements Follower {
       this.#trouble = trouble;
       this.#connected = false;
       this.#failures += 1;
+      if (error instanceof AppError && error.code === "schema_too_new") this.#tooNew = error;
       return false;
     }
   }

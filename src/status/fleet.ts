@@ -4,7 +4,7 @@
 import type { GatewaySync, ResourceException } from "../model/node.js";
 import { resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
-import type { NodeFilter, NodeRow, StatusStore } from "../store/status-store.js";
+import type { NodeFilter, NodeRow, ReplicaLoad, StatusStore } from "../store/status-store.js";
 import { type Clock, systemClock } from "../telemetry/clock.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
@@ -46,6 +46,14 @@ export interface FleetOptions {
   readonly maxWaits?: number;
 }
 
+/** How the fleet is spread over live replicas. */
+export interface Shares {
+  /** Envoys connected here. */
+  readonly own: number;
+  /** Live replica → Envoys connected to it, as it said last. */
+  readonly others: ReadonlyMap<string, number>;
+}
+
 /** A page of nodes. */
 export interface NodeList {
   readonly items: readonly NodeView[];
@@ -54,6 +62,7 @@ export interface NodeList {
 }
 
 const defaultListLimit = 100;
+const defaultLeaseMs = 10_000;
 /** Authors of revisions that are remembered; they never change. */
 const maxAuthors = 1_000;
 /** Authors looked up for one list, those of the newest revisions. */
@@ -69,11 +78,12 @@ export class Fleet {
   readonly #stops: (() => void)[];
   readonly #openListeners = new Set<(node: string) => void>();
   #evaluationsCounted = 0;
+  #loads: { readonly at: number; readonly replicas: readonly ReplicaLoad[] } | undefined;
 
   constructor(private readonly options: FleetOptions) {
     const {
       clock = systemClock,
-      leaseMs = 10_000,
+      leaseMs = defaultLeaseMs,
       beatMs = 3_000,
       flushMs = 100,
       maxWaits = 1_000,
@@ -101,6 +111,9 @@ export class Fleet {
       leaseMs,
       beatMs,
       flushMs,
+      onBeat: (replicas) => {
+        this.#loads = { at: clock.now(), replicas };
+      },
     });
     this.#refusals = new RefusalLog((refusal) => {
       metrics.count("refusals_total", { type: refusal.type });
@@ -201,6 +214,14 @@ export class Fleet {
   /** Envoys whose newest stream is on this replica; a live view. */
   ownNodes(): Iterable<FleetNode> {
     return this.#tracker.nodes();
+  }
+
+  /** undefined: not known, as this replica has not beaten within its lease. */
+  shares(): Shares | undefined {
+    const { clock = systemClock, leaseMs = defaultLeaseMs, replica } = this.options;
+    if (!this.#loads || clock.now() - this.#loads.at > leaseMs) return undefined;
+    const others = this.#loads.replicas.filter(({ id }) => id !== replica).map(({ id, nodes }) => [id, nodes] as const);
+    return { own: this.#tracker.nodeCount, others: new Map(others) };
   }
 
   /** Ends all waits with what there is, and lets no new one begin: before the streams end, so that no wait takes that for an answer. */

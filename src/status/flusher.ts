@@ -4,7 +4,7 @@
 // In: Tracker's `changed*`. Out: StatusStore. Owned by: fleet.ts.
 import { resourceTypes } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
-import type { StatusStore } from "../store/status-store.js";
+import type { ReplicaLoad, StatusStore } from "../store/status-store.js";
 import { backOffMs, type Clock, withJitter } from "../telemetry/clock.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
@@ -26,6 +26,8 @@ export interface FlusherOptions {
   readonly leaseMs: number;
   readonly beatMs: number;
   readonly flushMs: number;
+  /** Told with each beat which replicas live, and how many Envoys each has. */
+  readonly onBeat?: (replicas: readonly ReplicaLoad[]) => void;
 }
 
 /** Nodes that left and are not yet written off; beyond it this replica's rows are written anew from nothing. */
@@ -242,7 +244,8 @@ export class Flusher {
     if (this.#beatIsDue || batch.revision !== this.#beaten?.revision) {
       const at = clock.now();
       this.#beatIsDue = false;
-      await store.heartbeat({ id: replica, startedAt: this.#startedAt, revision: batch.revision, leaseMs });
+      const beat = { id: replica, startedAt: this.#startedAt, revision: batch.revision, leaseMs, nodes: tracker.nodeCount };
+      this.options.onBeat?.(await store.heartbeat(beat));
       this.#beaten = { at, revision: batch.revision };
     }
     if (batch.nodes.length + batch.removed.length > 0) {

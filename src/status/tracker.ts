@@ -71,6 +71,9 @@ export class Tracker {
   nodes(): Iterable<FleetNode> {
     return this.#nodes.values();
   }
+  get nodeCount(): number {
+    return this.#nodes.size;
+  }
   node(id: string): FleetNode | undefined {
     return this.#nodes.get(id);
   }

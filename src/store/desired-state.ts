@@ -7,6 +7,7 @@ import { type Kind, kinds, type Revision } from "../model/revision.js";
 import { objectTables, type RowKinds, space } from "./objects.js";
 import { type CountColumns, fromCountColumns, type ObjectCounts } from "./revisions.js";
 import { fromOverlayRow, type OverlayRow } from "./rollout-row.js";
+import type { SchemaColumns, SchemaGate } from "./schema-version.js";
 import { inTransaction, type Transaction } from "./transaction.js";
 
 /** The rows are not those that the revision recorded. Nothing may be served from them; `found` and `recorded` say where they differ. */
@@ -21,12 +22,15 @@ export class StateMismatch extends Error {
   }
 }
 
-type HeadRow = { readonly n: Revision; readonly id: string | null } & { readonly [K in keyof CountColumns]: number | null };
+type HeadRow = { readonly n: Revision; readonly id: string | null } & {
+  readonly [K in keyof CountColumns]: number | null;
+} & SchemaColumns;
 
 // What the counter says and what the revision says are read together; revision 0 has no row, and no objects.
 const headQuery = `
-  select counter.n, revisions.id::text as id, revisions.clusters, revisions.endpoints, revisions.listeners, revisions.routes
-    from revision_counter as counter left join revisions on revisions.revision = counter.n`;
+  select counter.n, revisions.id::text as id, revisions.clusters, revisions.endpoints, revisions.listeners, revisions.routes,
+         schema.version as schema_version, schema.compatible_from
+    from revision_counter as counter left join revisions on revisions.revision = counter.n left join schema_version as schema on true`;
 
 interface PastRouteRow {
   readonly name: string;
@@ -41,14 +45,15 @@ const pastRoutesQuery = `
 
 /**
  * One repeatable-read transaction: all tables as of one commit.
- * @throws StateMismatch, QueryFailure
+ * @throws StateMismatch, QueryFailure, schema_too_new
  */
-export async function loadState(pool: pg.Pool, queryTimeoutMs: number): Promise<StateRows> {
+export async function loadState(pool: pg.Pool, schema: SchemaGate, queryTimeoutMs: number): Promise<StateRows> {
   return inTransaction(
     pool,
     { begin: "begin isolation level repeatable read read only", queryTimeoutMs },
     async (transaction) => {
       const [head] = await transaction.query<HeadRow>(headQuery);
+      if (head) schema.see(head);
       const revision = head?.n ?? 0;
       const clusters = await all(transaction, "cluster");
       const endpoints = await all(transaction, "endpoint");

@@ -5,8 +5,7 @@ import type pg from "pg";
 import { maxOpenDrains } from "../model/drain.js";
 import type { Author, Revision } from "../model/revision.js";
 import { type DrainColumns, type DrainRecord, drainQuery, fromDrainColumns, type LoadVerdict } from "./drain-row.js";
-import type { Observe } from "./observed.js";
-import { read } from "./pool.js";
+import { type Observe, read } from "./pool.js";
 import { type WriteOptions, type Written, write } from "./write.js";
 import type { WriteTx } from "./write-tx.js";
 

@@ -4,8 +4,7 @@ import type pg from "pg";
 import type { Author } from "../model/revision.js";
 import { isOver, leaseGraceMs } from "./lease-tx.js";
 import { space } from "./objects.js";
-import type { Observe } from "./observed.js";
-import { read } from "./pool.js";
+import { type Observe, read } from "./pool.js";
 import { type WriteOptions, type Written, write } from "./write.js";
 import type { WriteTx } from "./write-tx.js";
 

@@ -9,8 +9,7 @@ import {
   type NodeDrainRecord,
   nodeDrainQuery,
 } from "./node-drain-row.js";
-import type { Observe } from "./observed.js";
-import { read } from "./pool.js";
+import { type Observe, read } from "./pool.js";
 import { type WriteOptions, type Written, write } from "./write.js";
 import type { WriteTx } from "./write-tx.js";
 

@@ -6,10 +6,9 @@ import { AppError, errorCodes, Interruption } from "../errors.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { StateMismatch } from "./desired-state.js";
 import type { StoreReads } from "./object-reads.js";
+import type { Observe } from "./pool.js";
+import type { SchemaGate } from "./schema-version.js";
 import type { StatusStore } from "./status-store.js";
-
-/** Runs one call and notes its time and its failure. `call` is a label: one of a few words. */
-export type Observe = <T>(call: string, run: () => Promise<T>) => Promise<T>;
 
 /** Failures that the caller is answered for (a name that is taken, a precondition) are no failures of the store. */
 function codeOf(error: unknown): string | undefined {
@@ -18,11 +17,15 @@ function codeOf(error: unknown): string | undefined {
   return error instanceof StateMismatch ? "state_mismatch" : "internal";
 }
 
+/** Calls that look at the schema themselves; all others are not made once it is too new. */
+const looks: readonly string[] = ["read_after", "load_state"];
+
 /** One for all calls of a store. */
-export function createObserver(metrics: Metrics): Observe {
+export function createObserver(metrics: Metrics, schema: SchemaGate): Observe {
   return async (call, run) => {
     const startedAt = performance.now();
     try {
+      if (!looks.includes(call)) schema.check();
       return await run();
     } catch (error) {
       const code = codeOf(error);

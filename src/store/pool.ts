@@ -18,6 +18,9 @@ export interface PoolOptions {
   readonly log: Logger;
 }
 
+/** Runs one call and notes its time and its failure (observed.ts). `call` is a label: one of a few words. */
+export type Observe = <T>(call: string, run: () => Promise<T>) => Promise<T>;
+
 const int8 = 20;
 const clientTypes = {
   /** bigint as a number: revisions and counts stay below 2^53. */

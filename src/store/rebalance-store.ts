@@ -3,8 +3,7 @@
 import type pg from "pg";
 import type { Author } from "../model/revision.js";
 import { endedOf } from "./drain-store.js";
-import type { Observe } from "./observed.js";
-import { read } from "./pool.js";
+import { type Observe, read } from "./pool.js";
 import { fromRebalanceColumns, type RebalanceColumns, type RebalanceRecord, rebalanceQuery } from "./rebalance-row.js";
 import { type WriteOptions, type Written, write } from "./write.js";
 import type { WriteTx } from "./write-tx.js";

@@ -9,6 +9,7 @@ import { objectTables, type RowKinds } from "./objects.js";
 import { read } from "./pool.js";
 import type { RevisionMark } from "./revisions.js";
 import { fromOverlaySpec, type OverlaySpec, overlayKind } from "./rollout-row.js";
+import type { SchemaColumns, SchemaGate } from "./schema-version.js";
 
 /** `head` is the newest revision at the time of the read: below it, ask again at once. */
 export type FeedAnswer =
@@ -28,7 +29,7 @@ type ChangeColumns = {
   };
 }[Kind];
 
-interface RevisionColumns {
+interface RevisionColumns extends SchemaColumns {
   readonly head: Revision;
   readonly cut: Revision | null;
   readonly own_id: string | null;
@@ -57,8 +58,9 @@ type FeedRow = RevisionColumns &
 const feedQuery = `
   select counter.n as head, cut.revision as cut,
          coalesce((select id from revisions where revision = $1), case when cut.revision = $1 then cut.id end)::text as own_id,
+         schema.version as schema_version, schema.compatible_from,
          next.revision, next.id::text as id, change.kind, change.name, change.before, change.after
-    from revision_counter as counter left join history_cut as cut on true
+    from revision_counter as counter left join history_cut as cut on true left join schema_version as schema on true
     left join lateral (select revision, id from revisions where revision > $1 order by revision limit $2) as next on true
     left join lateral (select * from changes where changes.revision = next.revision order by ordinal) as change on true
    order by next.revision, change.ordinal`;
@@ -71,10 +73,11 @@ interface FedRevision {
   readonly nodeDrains: NodeDrainChange[];
 }
 
-/** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable */
-export async function readAfter(pool: pg.Pool, at: RevisionMark, limit: number): Promise<FeedAnswer> {
+/** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable, schema_too_new */
+export async function readAfter(pool: pg.Pool, schema: SchemaGate, at: RevisionMark, limit: number): Promise<FeedAnswer> {
   const rows = await read<FeedRow>(pool, feedQuery, [at.revision, limit]);
   const [first] = rows;
+  if (first) schema.see(first);
   if (!first || first.head < at.revision) return { kind: "other-history" };
   if (at.revision < (first.cut ?? 0)) return { kind: "pruned" };
   if ((first.own_id ?? "") !== at.id) return { kind: "other-history" };

@@ -6,7 +6,7 @@ import type { Guard } from "../model/guard.js";
 import type { Author, Change, Revision } from "../model/revision.js";
 import type { RolloutPolicy } from "../model/rollout.js";
 import type { ObjectKey } from "./applied.js";
-import { read } from "./pool.js";
+import { type Observe, read } from "./pool.js";
 import { type SpecChange, toChange } from "./row-change.js";
 
 /** staging: some Envoys see it. watching: all do, and it may still be undone. */
@@ -90,6 +90,8 @@ export interface RolloutStore {
   /** Those under way. To be asked by whoever looks after them: a gap between two questions is noted. */
   open(): Promise<readonly OpenRollout[]>;
   one(name: string): Promise<OpenRollout | undefined>;
+  /** Those of `names` that have ended, or are not there. */
+  ended(names: readonly string[]): Promise<readonly string[]>;
   /** What it changes, which never changes itself and may be large: to be asked once. Empty: there is none of this name. */
   changesOf(name: string): Promise<readonly Change[]>;
   /** Newest first, at most `limit`, those that began before the one of this name. */
@@ -231,6 +233,12 @@ const addTrafficQuery = `
   on conflict (rollout, replica, stage, sees) do update
      set requests = stored.requests + excluded.requests, errors = stored.errors + excluded.errors`;
 
+const openQuery = `
+  update rollouts set looked_at = clock_timestamp(),
+         resumed_at = case when looked_at < clock_timestamp() - ${unattendedAfter} then clock_timestamp() else resumed_at end
+   where state in ('staging', 'watching') returning ${columns}`;
+const markAckedQuery = "update rollouts set acked_at = clock_timestamp() where name = $1 and stage = $2 and acked_at is null";
+
 function createPolicies(pool: pg.Pool): Pick<RolloutStore, "policies"> {
   return {
     async policies(gateways) {
@@ -244,16 +252,11 @@ function createPolicies(pool: pg.Pool): Pick<RolloutStore, "policies"> {
   };
 }
 
-/** `api` reads for callers; `feed`, which they can't starve, is for those who look after rollouts. */
-export function createRolloutStore(api: pg.Pool, feed: pg.Pool): RolloutStore {
+/** `api` reads for callers; `feed`, which they can't starve, is for those who look after rollouts, whose calls are observed. */
+export function createRolloutStore(api: pg.Pool, feed: pg.Pool, observe: Observe): RolloutStore {
   return {
     async open() {
-      const rows = await read<RolloutRow>(
-        feed,
-        `update rollouts set looked_at = clock_timestamp(),
-                resumed_at = case when looked_at < clock_timestamp() - ${unattendedAfter} then clock_timestamp() else resumed_at end
-          where state in ('staging', 'watching') returning ${columns}`,
-      );
+      const rows = await observe("open_rollouts", () => read<RolloutRow>(feed, openQuery));
       return withNodes(feed, rows);
     },
     async one(name) {
@@ -262,6 +265,15 @@ export function createRolloutStore(api: pg.Pool, feed: pg.Pool): RolloutStore {
         await read<RolloutRow>(api, `select ${columns} from rollouts where name = $1`, [name]),
       );
       return found;
+    },
+    async ended(names) {
+      const going = await read<{ name: string }>(
+        api,
+        "select name from rollouts where name = any($1) and state in ('staging', 'watching')",
+        [names],
+      );
+      const open = new Set(going.map(({ name }) => name));
+      return names.filter((name) => !open.has(name));
     },
     async changesOf(name) {
       const [row] = await read<{ changes: readonly SpecChange[] }>(api, "select changes from rollouts where name = $1", [name]);
@@ -278,20 +290,19 @@ export function createRolloutStore(api: pg.Pool, feed: pg.Pool): RolloutStore {
       return rows.map(fromRow);
     },
     async saveNodes(replica, nodes) {
-      if (nodes.length > 0) await read(feed, saveNodesQuery, [replica, JSON.stringify(nodes)]);
+      if (nodes.length === 0) return;
+      await observe("save_rollout_nodes", () => read(feed, saveNodesQuery, [replica, JSON.stringify(nodes)]));
     },
     async addTraffic(replica, rollout, stage, stageTraffic, others) {
       const counted = [
         { sees: true, ...stageTraffic },
         { sees: false, ...others },
       ].filter(({ requests, errors }) => requests + errors > 0);
-      if (counted.length > 0) await read(feed, addTrafficQuery, [replica, rollout, stage, JSON.stringify(counted)]);
+      if (counted.length === 0) return;
+      await observe("add_rollout_traffic", () => read(feed, addTrafficQuery, [replica, rollout, stage, JSON.stringify(counted)]));
     },
     async markAcked(name, stage) {
-      await read(feed, "update rollouts set acked_at = clock_timestamp() where name = $1 and stage = $2 and acked_at is null", [
-        name,
-        stage,
-      ]);
+      await observe("mark_rollout_acked", () => read(feed, markAckedQuery, [name, stage]));
     },
     ...createPolicies(api),
   };

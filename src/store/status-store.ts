@@ -23,6 +23,14 @@ export interface ReplicaBeat {
   readonly revision: Revision;
   /** It counts as gone when it has not beaten again for this long. */
   readonly leaseMs: number;
+  /** Envoys connected to it. Default: 0. */
+  readonly nodes?: number;
+}
+
+/** A live replica, and the Envoys connected to it as it said with its last beat. */
+export interface ReplicaLoad {
+  readonly id: string;
+  readonly nodes: number;
 }
 
 /** One replica's part of a revision's sync. */
@@ -61,7 +69,8 @@ export interface NodeFilter {
 
 /** All throw database_unavailable; what was not saved is saved by the next flush. */
 export interface StatusStore {
-  heartbeat(beat: ReplicaBeat): Promise<void>;
+  /** Returns the replicas that live, this one maybe with what it said before. */
+  heartbeat(beat: ReplicaBeat): Promise<readonly ReplicaLoad[]>;
   liveReplicas(): Promise<readonly { readonly id: string; readonly revision: Revision }[]>;
   /** The replica's view of its nodes. Where two replicas claim one node, the newer stream wins. `removed` are forgotten if still ours. */
   saveNodes(replica: string, nodes: readonly NodeRow[], removed: readonly string[]): Promise<void>;
@@ -81,15 +90,18 @@ const isLive = "exists (select from replicas where replicas.id = replica and rep
 
 const beatQuery = `
   with beat as (
-    insert into replicas (id, started_at, revision, lease_until)
-    values ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond')
-    on conflict (id) do update set started_at = excluded.started_at, revision = excluded.revision, lease_until = excluded.lease_until
+    insert into replicas (id, started_at, revision, lease_until, nodes)
+    values ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond', $5)
+    on conflict (id) do update set started_at = excluded.started_at, revision = excluded.revision, lease_until = excluded.lease_until,
+                                   nodes = excluded.nodes
   ), dead as (
     delete from replicas where id <> $1 and lease_until < clock_timestamp() - interval '${forgetReplicaAfter}' returning id
   ), dead_nodes as (
     delete from nodes where replica in (select id from dead)
+  ), dead_sync as (
+    delete from revision_sync where replica in (select id from dead)
   )
-  delete from revision_sync where replica in (select id from dead)`;
+  select id, nodes from replicas where lease_until > clock_timestamp()`;
 
 // A stream's age is measured by its replica's own clock, and so is right whatever that clock says: now minus age is when it opened.
 const saveNodesQuery = `
@@ -137,8 +149,8 @@ function fromNodeColumns({ envoy_version: envoyVersion, since, exceptions, ...ro
 /** Status on a pool; `notify`: saved sync is hinted. */
 export function createStatusStore(pool: pg.Pool, notify: boolean): StatusStore {
   return {
-    async heartbeat({ id, startedAt, revision, leaseMs }) {
-      await read(pool, beatQuery, [id, startedAt, revision, leaseMs]);
+    async heartbeat({ id, startedAt, revision, leaseMs, nodes = 0 }) {
+      return read<ReplicaLoad>(pool, beatQuery, [id, startedAt, revision, leaseMs, nodes]);
     },
     async liveReplicas() {
       return read(pool, "select id, revision from replicas where lease_until > clock_timestamp() order by id");

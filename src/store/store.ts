@@ -20,6 +20,7 @@ import { type FeedAnswer, readAfter } from "./revision-feed.js";
 import { type Channel, RevisionHints } from "./revision-hints.js";
 import { type RevisionMark, readHead } from "./revisions.js";
 import { createRolloutStore, type RolloutStore } from "./rollout-store.js";
+import { SchemaGate } from "./schema-version.js";
 import { toAppError } from "./sqlstate.js";
 import { createStatusStore, type StatusStore } from "./status-store.js";
 import { type WriteChoices, type Written, write } from "./write.js";
@@ -72,7 +73,7 @@ export type {
 } from "./rollout-store.js";
 export { type Cohort, type NewRollout, RolloutOvertaken } from "./rollout-writes.js";
 export { type KeptState, type RejectReason, StateFile } from "./state-file.js";
-export type { NodeFilter, NodeRow, ReplicaBeat, StatusStore, SyncRow } from "./status-store.js";
+export type { NodeFilter, NodeRow, ReplicaBeat, ReplicaLoad, StatusStore, SyncRow } from "./status-store.js";
 export type { WriteChoices, Written } from "./write.js";
 export type { PutOutcome, WriteTx } from "./write-tx.js";
 
@@ -117,10 +118,12 @@ export interface Store {
   prune(rule: RetentionRule): Promise<PruneStep>;
   /** The newest revision. @throws database_unavailable */
   head(): Promise<RevisionMark>;
-  /** Everything at one revision. @throws StateMismatch when the rows are not those that the revision recorded, database_unavailable */
+  /** Everything at one revision. @throws StateMismatch when the rows are not those that the revision recorded, database_unavailable, schema_too_new */
   loadState(): Promise<StateRows>;
-  /** What was committed after `at`, at most `limit` revisions. @throws database_unavailable */
+  /** What was committed after `at`, at most `limit` revisions. @throws database_unavailable, schema_too_new */
   readAfter(at: RevisionMark, limit: number): Promise<FeedAnswer>;
+  /** Why the database's schema is too new for this program, in words, as the feed last saw it; undefined: it is not. */
+  schemaFault(): string | undefined;
   /** Called when something may have been committed: never the truth, often sooner than the poll. Returns the unsubscription. */
   onRevisionHint(callback: () => void): () => void;
   /** Called when a replica may have saved sync. */
@@ -155,13 +158,14 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     hinted[channel].add(entry);
     return () => hinted[channel].delete(entry);
   };
-  const observe = createObserver(metrics);
+  const schema = new SchemaGate();
+  const observe = createObserver(metrics, schema);
   const prune = (rule: RetentionRule): Promise<PruneStep> => observe("prune", () => pruneStep(load, rule, queryTimeoutMs));
   const { retention } = options;
   const pruner = retention && new HistoryPruner({ step: () => prune(retention), log, metrics });
   const stopWatching = watchPools({ api, feed, load, jobs }, metrics);
   const loadAll = (): Promise<StateRows> =>
-    loadState(load, loadTimeoutMs).catch((error: unknown) => {
+    loadState(load, schema, loadTimeoutMs).catch((error: unknown) => {
       throw toAppError(error);
     });
   return {
@@ -172,11 +176,12 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     prune,
     head: () => observe("head", () => readHead(feed)),
     loadState: () => observe("load_state", loadAll),
-    readAfter: (at, limit) => observe("read_after", () => readAfter(feed, at, limit)),
+    readAfter: (at, limit) => observe("read_after", () => readAfter(feed, schema, at, limit)),
+    schemaFault: () => schema.reason,
     onRevisionHint: (callback) => subscribe("revision", callback),
     onSyncHint: (callback) => subscribe("sync", callback),
     status: observeStatus(createStatusStore(feed, notify), observe),
-    rollouts: createRolloutStore(api, feed),
+    rollouts: createRolloutStore(api, feed, observe),
     drains: createDrainStore({ api, feed, jobs: jobOptions, observe }),
     rebalances: createRebalanceStore(api, feed, jobOptions, observe),
     nodeDrains: createNodeDrainStore({ api, feed, jobs: jobOptions, observe }),

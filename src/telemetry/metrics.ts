@@ -21,7 +21,7 @@ export const metricTable = {
   xds_streams_ended_total: {
     kind: "counter",
     labels: ["kind", "reason"],
-    help: "Streams ended, by reason (client, limit, stalled, age, shutdown, error, rollout, drain).",
+    help: "Streams ended, by reason (client, limit, stalled, age, balance, shutdown, error, rollout, drain).",
   },
   xds_responses_sent_total: { kind: "counter", labels: ["type"], help: "Discovery responses written, by resource type." },
   xds_bytes_sent_total: { kind: "counter", labels: ["type"], help: "Bytes of discovery responses written, by resource type." },

@@ -61,10 +61,10 @@ export class GrpcCall {
     this.stream.write(framed, onTaken);
   }
 
-  /** What was written before goes out first, as far as the peer reads it. */
-  end(code: Status, details: string): void {
+  /** What was written before goes out first, as far as the peer reads it. `retryMs`: advice to the peer. */
+  end(code: Status, details: string, retryMs?: number): void {
     if (!this.#leave()) return;
-    const trailers = toTrailers(code, details);
+    const trailers = toTrailers(code, details, retryMs);
     if (!this.stream.headersSent) return this.stream.respond({ ...responseHeaders, ...trailers }, { endStream: true });
     this.stream.once("wantTrailers", () => this.#sendTrailers(trailers));
     this.stream.end();

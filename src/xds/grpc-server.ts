@@ -1,5 +1,5 @@
 // gRPC over HTTP/2, as much of it as xDS needs: streams of messages on cleartext connections, whose peers may be slow, silent or wrong.
-// In: connections. Out: a GrpcCall for each stream with a known path, given to its service. Owned by: server.ts.
+// In: connections, as door.ts lets them in. Out: a GrpcCall for each stream with a known path, given to its service. Owned by: server.ts.
 // https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md. Not done: TLS, compression, and deadlines (`grpc-timeout`), which the
 // peer keeps by itself: its reset ends the call.
 import {
@@ -9,7 +9,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
-import type { AddressInfo } from "node:net";
+import type { Socket } from "node:net";
 import type { Logger } from "../telemetry/logger.js";
 import { type CallLimits, type CallReader, GrpcCall } from "./grpc-call.js";
 import { status } from "./grpc-status.js";
@@ -25,11 +25,11 @@ export interface GrpcServerOptions extends CallLimits {
   /** A connection is asked for a sign of life this often, ms, and cut without one after `keepaliveTimeoutMs`. */
   readonly keepaliveMs: number;
   readonly keepaliveTimeoutMs: number;
+  /** Told of each stream's connection (`address:port`); the result is called when the stream is gone. */
+  readonly onStream?: (peer: string) => () => void;
   readonly log: Logger;
 }
 
-/** Connections that wait to be accepted: a whole fleet may come at once, and a SYN that finds no room is sent again only a second later. */
-const backlog = 4_096;
 /** Headers of one request, bytes. Envoy's are some 300. */
 const maxHeaderListBytes = 16_384;
 /** How often connections are looked at, ms: the grain of keepalive. */
@@ -46,6 +46,8 @@ export class GrpcServer {
   readonly #sessions = new Map<ServerHttp2Session, Pulse>();
   readonly #ticker: NodeJS.Timeout;
   #isClosing = false;
+  /** Called when the last connection has gone. */
+  #onLast: (() => void) | undefined;
 
   constructor(private readonly options: GrpcServerOptions) {
     this.#server = createServer({
@@ -61,28 +63,17 @@ export class GrpcServer {
     this.#ticker = setInterval(() => this.#tick(performance.now()), tickMs).unref();
   }
 
-  /** `address`: host:port; port 0 takes a free one. @throws when it can't be bound. */
-  listen(address: string): Promise<{ port: number }> {
-    const colon = address.lastIndexOf(":");
-    const host = address.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
-    const port = Number(address.slice(colon + 1));
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen({ host, port, backlog }, () => {
-        this.#server.off("error", reject);
-        this.#server.on("error", (error) => this.options.log.error({ err: error }, "the xDS listener failed"));
-        resolve({ port: (this.#server.address() as AddressInfo).port });
-      });
-    });
+  /** Takes over a connection. */
+  admit(socket: Socket): void {
+    this.#server.emit("connection", socket);
   }
 
-  /** Accepts nothing more, and tells connections so; they go when their streams have ended, at the latest after `graceMs`. */
+  /** Tells connections that nothing more is accepted; they go when their streams have ended, at the latest after `graceMs`. */
   async close(graceMs: number): Promise<void> {
     this.#isClosing = true;
-    const isDown = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const session of this.#sessions.keys()) session.close();
     const timer = setTimeout(() => this.#destroyAll(), graceMs);
-    await isDown;
+    if (this.#sessions.size > 0) await new Promise<void>((resolve) => (this.#onLast = resolve));
     clearTimeout(timer);
     clearInterval(this.#ticker);
   }
@@ -93,12 +84,16 @@ export class GrpcServer {
 
   #onSession(session: ServerHttp2Session): void {
     this.#sessions.set(session, { at: performance.now(), askedAt: undefined });
-    session.once("close", () => this.#sessions.delete(session));
+    session.once("close", () => {
+      this.#sessions.delete(session);
+      if (this.#sessions.size === 0) this.#onLast?.();
+    });
     if (this.#isClosing) session.close();
   }
 
   #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     const call = new GrpcCall(stream, this.options);
+    stream.once("close", this.options.onStream?.(call.peer) ?? (() => {}));
     const fault = httpFault(headers);
     if (fault) return call.reject(fault);
     const service = this.options.services.get(headers[":path"] ?? "");

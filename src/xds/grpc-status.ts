@@ -31,9 +31,13 @@ export function toFramed(parts: readonly Uint8Array[]): Buffer {
   return framed;
 }
 
-/** The trailers that end a call. */
-export function toTrailers(code: Status, details: string): OutgoingHttpHeaders {
-  return { "grpc-status": String(code), ...(details === "" ? {} : { "grpc-message": percentEncoded(details) }) };
+/** The trailers that end a call. `retryMs`: when to come again (https://github.com/grpc/proposal/blob/master/A6-client-retries.md). */
+export function toTrailers(code: Status, details: string, retryMs?: number): OutgoingHttpHeaders {
+  return {
+    "grpc-status": String(code),
+    ...(details === "" ? {} : { "grpc-message": percentEncoded(details) }),
+    ...(retryMs === undefined ? {} : { "grpc-retry-pushback-ms": String(retryMs) }),
+  };
 }
 
 /** Printable ASCII but for "%" as it is, all other bytes of the UTF-8 as %XX: a header can't hold them. */

@@ -5,6 +5,11 @@ import type { PushTimes } from "./stream-view.js";
 
 /** Names of the limits, as metrics and peers are told. All but the one on early requests are settings. */
 export const limitNames = [
+  "xds_max_connections",
+  "xds_max_connections_per_address",
+  "xds_preface_timeout_ms",
+  "xds_idle_connection_ms",
+  "xds_max_first_pushes",
   "xds_requests_per_second",
   "xds_early_requests",
   "xds_max_message_bytes",
@@ -18,6 +23,16 @@ export const limitNames = [
 export type LimitName = (typeof limitNames)[number];
 
 export interface XdsLimits {
+  /** Connections, in all and from one address (0: no bound of its own); beyond it they are closed at once. */
+  readonly maxConnections: number;
+  readonly maxConnectionsPerAddress: number;
+  /** A connection that has not begun as HTTP/2 by then is closed, and one that has had no stream for so long. */
+  readonly prefaceTimeoutMs: number;
+  readonly idleConnectionMs: number;
+  /** Streams that are on their first configuration at once; beyond it UNAVAILABLE. */
+  readonly maxFirstPushes: number;
+  /** Most streams per second that are ended because this replica has more than its share; 0: none. */
+  readonly balancePerSecond: number;
   /** HTTP/2 streams on one connection. */
   readonly streamsPerConnection: number;
   /** Requests per second on one stream, and how many may come at once; beyond it the stream is read more slowly. */

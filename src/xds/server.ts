@@ -1,16 +1,21 @@
 // The gRPC server of the control plane: services, limits, and the streams that are open.
 // In: connections of Envoys. Out: StreamCall for each, fed by PushLoop. Called by app.ts, after the first load (load, then listen).
+import { setTimeout as pause } from "node:timers/promises";
 import type { StreamKind } from "../model/node.js";
 import { type ResourceType, resourceTypes } from "../model/resource-type.js";
+import { gatewayOfView } from "../model/rollout.js";
 import type { Snapshots } from "../snapshot/snapshots.js";
 import type { Fleet } from "../status/fleet.js";
 import type { Loads } from "../status/loads.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
+import { Admission } from "./admission.js";
+import { Balance } from "./balance.js";
+import { Door } from "./door.js";
 import type { CallReader, GrpcCall } from "./grpc-call.js";
 import { GrpcServer, type Service } from "./grpc-server.js";
 import { status } from "./grpc-status.js";
-import { type LimitName, TokenBucket, type XdsLimits } from "./limits.js";
+import type { LimitName, XdsLimits } from "./limits.js";
 import { PushLoop } from "./push-loop.js";
 import { type Pace, ReportStreams } from "./report-services.js";
 import type { NodeMemory } from "./sent.js";
@@ -20,7 +25,7 @@ import { countTraffic } from "./traffic.js";
 
 export interface XdsServerOptions {
   readonly snapshots: Snapshots;
-  readonly fleet: Pick<Fleet, "opened" | "closed" | "answered">;
+  readonly fleet: Pick<Fleet, "opened" | "closed" | "answered" | "shares">;
   /** What load reports and metrics say. */
   readonly loads: Loads;
   readonly limits: XdsLimits;
@@ -30,10 +35,13 @@ export interface XdsServerOptions {
 }
 
 export interface XdsServer {
-  /** Starts to listen; `port` 0 takes a free one. @throws when the address can't be bound. */
-  listen(address: string): Promise<{ port: number }>;
-  /** Ends all streams, so that Envoys go to other replicas, and stops; what is left after `graceMs` is cut. */
-  close(graceMs: number): Promise<void>;
+  /** Starts to listen; `port` 0 takes a free one. Resolves with the port. @throws when the address can't be bound. */
+  listen(address: { readonly host: string; readonly port: number }): Promise<number>;
+  /**
+   * Lets no new stream in, ends those that are open one after the other within `spreadMs`, so that Envoys go to other replicas, and stops;
+   * what is left after `graceMs` is cut.
+   */
+  close(graceMs: number, spreadMs: number): Promise<void>;
   /** Open discovery streams. */
   streamCount(): number;
   /** How often Envoys report their load: as often as any of those who say so needs it. */
@@ -47,6 +55,13 @@ const leaveStepMs = 20;
 const maxLeaveOverMs = 30_000;
 /** A stream that is to be opened again is ended between two changes, or after this long. */
 const moveIdleWaitMs = 2_000;
+/** How often it is looked whether this replica has more than its share. */
+const balanceMs = 1_000;
+/** With as many streams on their first configuration as there may be, it is looked this often who has it. ms */
+const settleLookMs = 25;
+/** At an orderly stop, from one stream's end to the next, if there is time. */
+const stopStepMs = 2;
+const stopTickMs = 20;
 /** A fleet that is turned away comes again and again: the log is told this often, the metric each time. */
 const turnAwayLogMs = 10_000;
 
@@ -57,7 +72,10 @@ export function createXdsServer(options: XdsServerOptions): XdsServer {
 class GrpcXdsServer implements XdsServer {
   readonly #server: GrpcServer;
   readonly #loop: PushLoop;
-  readonly #admission: TokenBucket;
+  readonly #admission: Admission<StreamCall>;
+  readonly #door: Door;
+  readonly #balance: Balance;
+  readonly #balanceTimer: NodeJS.Timeout;
   readonly #memories = new Map<string, NodeMemory>();
   readonly #context: CallContext;
   readonly #now: () => number;
@@ -69,16 +87,27 @@ class GrpcXdsServer implements XdsServer {
   readonly #inNeed = new Set<string>();
   readonly #counts = new Map<StreamKind, number>();
   #ordinal = 0;
+  #isClosing = false;
+  #settleLookedAt = Number.NEGATIVE_INFINITY;
   /** Time over which streams leave rollouts that have ended, ms. */
   #leaveOverMs = 0;
-  /** When the log was last told that streams are turned away, ms. */
+  /** When a stream was last turned away, and when the log was last told, ms. */
   #turnedAwayAt = Number.NEGATIVE_INFINITY;
+  #turnedAwayToldAt = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: XdsServerOptions) {
     const { limits, metrics, fleet } = options;
     this.#now = options.now ?? Date.now;
     this.#reports = new ReportStreams({ loads: options.loads, limits, log: options.log, metrics, now: this.#now });
-    this.#admission = new TokenBucket(limits.newStreamsPerSecond, limits.newStreamBurst);
+    this.#admission = new Admission(limits);
+    this.#balance = new Balance({
+      maxPerSecond: limits.balancePerSecond,
+      shares: () => fleet.shares(),
+      turnedAwayAt: () => this.#turnedAwayAt,
+      log: options.log,
+      now: this.#now,
+    });
+    this.#balanceTimer = setInterval(() => this.#letGo(), balanceMs).unref();
     this.#loop = new PushLoop(metrics, this.#now, (call, now) => this.#onTick(call, now));
     this.#stopMeasuring = metrics.beforeScrape(() => this.#measure());
     const stopFollowing = options.snapshots.onPublished((changed) => this.#loop.published(changed));
@@ -110,12 +139,14 @@ class GrpcXdsServer implements XdsServer {
       keepaliveMs: limits.keepaliveMs,
       keepaliveTimeoutMs: limits.keepaliveTimeoutMs,
       lingerMs: limits.writeStallMs,
+      onStream: (peer) => this.#door.streamOpened(peer),
       log: options.log,
     });
+    this.#door = new Door({ limits, admit: (socket) => this.#server.admit(socket), log: options.log, metrics, now: this.#now });
   }
 
-  listen(address: string): Promise<{ port: number }> {
-    return this.#server.listen(address);
+  listen(address: { readonly host: string; readonly port: number }): Promise<number> {
+    return this.#door.listen(address);
   }
 
   streamCount(): number {
@@ -128,14 +159,30 @@ class GrpcXdsServer implements XdsServer {
     this.#reports.setPace(this.#inNeed.size > 0 ? "drain" : "idle");
   }
 
-  async close(graceMs: number): Promise<void> {
+  async close(graceMs: number, spreadMs: number): Promise<void> {
+    this.#isClosing = true;
+    clearInterval(this.#balanceTimer);
+    this.#door.close();
+    const isDown = this.#server.close(graceMs);
+    this.#reports.close();
+    await this.#endAll(spreadMs);
     this.#stopFollowing();
     this.#stopMeasuring();
-    const isDown = this.#server.close(graceMs);
-    for (const call of [...this.#open]) call.end("shutdown");
-    this.#reports.close();
     await isDown;
     this.#loop.close();
+  }
+
+  /** Until its turn comes, a stream is served as before. */
+  async #endAll(spreadMs: number): Promise<void> {
+    const calls = [...this.#open];
+    const stepMs = Math.min(stopStepMs, spreadMs / Math.max(1, calls.length));
+    const startedAt = performance.now();
+    for (let ended = 0; ended < calls.length; ) {
+      const due = stepMs === 0 ? calls.length : Math.floor((performance.now() - startedAt) / stepMs) + 1;
+      for (const call of calls.slice(ended, due)) call.end("shutdown");
+      ended = due;
+      if (ended < calls.length) await pause(stopTickMs);
+    }
   }
 
   #services(): ReadonlyMap<string, Service> {
@@ -153,31 +200,44 @@ class GrpcXdsServer implements XdsServer {
   }
 
   #accept(call: GrpcCall, kind: StreamKind, onlyType: ResourceType | undefined): CallReader | undefined {
-    if (!this.#admission.take(this.#now())) {
-      this.#turnAway(call);
-      return undefined;
-    }
+    const now = this.#now();
+    if (this.#isClosing) return void call.end(status.UNAVAILABLE, "the replica is going away");
+    this.#settleFirst(now);
+    const limit = this.#admission.turnsAway(now);
+    if (limit) return void this.#turnAway(call, limit, now);
     this.options.metrics.count("xds_streams_total", { kind });
     const stream = new StreamCall(call, kind, onlyType, this.#context);
     this.#open.add(stream);
+    this.#admission.opened(stream, now);
     this.#countOpen(kind, 1);
     return stream;
   }
 
-  #turnAway(call: GrpcCall): void {
-    const limit: LimitName = "xds_new_streams_per_second";
+  /** Who has its first configuration makes room; looked at only where there is none left. */
+  #settleFirst(now: number): void {
+    if (!this.#admission.isFull || now - this.#settleLookedAt < settleLookMs) return;
+    this.#settleLookedAt = now;
+    for (const stream of this.#admission.onFirst()) if (pumpable(stream)) this.#admission.settled(stream);
+  }
+
+  #turnAway(call: GrpcCall, limit: LimitName, now: number): void {
     const { limits, log, metrics } = this.options;
     metrics.count("limit_hits_total", { limit });
-    const now = this.#now();
-    if (now - this.#turnedAwayAt >= turnAwayLogMs) {
-      this.#turnedAwayAt = now;
-      log.warn({ limit, peer: call.peer, perSecond: limits.newStreamsPerSecond }, "streams are turned away: too many at once");
+    const wasQuiet = now - this.#turnedAwayToldAt >= turnAwayLogMs;
+    this.#turnedAwayAt = now;
+    if (wasQuiet) {
+      this.#turnedAwayToldAt = now;
+      const { newStreamsPerSecond: perSecond, maxFirstPushes } = limits;
+      log.warn({ limit, peer: call.peer, perSecond, maxFirstPushes }, "streams are turned away: too many at once");
     }
-    call.end(status.RESOURCE_EXHAUSTED, `limit met: ${limit}; try again`);
+    const code = limit === "xds_max_first_pushes" ? status.UNAVAILABLE : status.RESOURCE_EXHAUSTED;
+    const retryMs = Admission.retryMs();
+    call.end(code, `limit met: ${limit}; try again in ${retryMs} ms`, retryMs);
   }
 
   #onClosed(call: StreamCall): void {
     if (this.#open.delete(call)) this.#countOpen(call.kind, -1);
+    this.#admission.settled(call);
     this.#loop.remove(call);
     if (call.stream) this.options.fleet.closed(call.stream);
   }
@@ -215,11 +275,23 @@ class GrpcXdsServer implements XdsServer {
     call.cutIfStalled(now);
     this.#move(call, now);
     const { streamMaxAgeMs } = this.options.limits;
-    if (streamMaxAgeMs === 0 || !call.stream || call.kind === "delta" || call.kind === "sotw") return;
+    if (streamMaxAgeMs === 0 || !call.stream || !isAds(call)) return;
     // Spread over 80–120 % of the age by the stream's number, so that a fleet that came together does not go together.
     const age = streamMaxAgeMs * (0.8 + spreadOf(call.stream.ordinal) * 0.4);
     const isIdle = pumpable(call) && now - call.openedAt > age;
     if (isIdle) call.end("age");
+  }
+
+  /** Where this replica has more than its share of the Envoys, some idle ones are to open their stream anew; none that tries out a change. */
+  #letGo(): void {
+    let due = this.#balance.due();
+    if (due === 0) return;
+    for (const call of [...this.#open]) {
+      if (!isAds(call) || !pumpable(call) || isInView(call)) continue;
+      call.end("balance");
+      due -= 1;
+      if (due === 0) return;
+    }
   }
 
   #memoryOf(node: string): NodeMemory {
@@ -234,10 +306,17 @@ class GrpcXdsServer implements XdsServer {
   }
 }
 
+/** It sees a rollout, or is drained: it would come back to the same, and a rollout's judge would see it go. */
+function isInView({ snapshot }: StreamCall): boolean {
+  return snapshot !== undefined && gatewayOfView(snapshot.view) !== snapshot.view;
+}
+
 /** 0–1, evenly spread over streams that were opened one after the other. */
 function spreadOf(ordinal: number): number {
   return (ordinal * 0.618_034) % 1;
 }
+
+const isAds = ({ kind }: StreamCall): boolean => kind === "ads-delta" || kind === "ads-sotw";
 
 /** Nothing is on its way to the Envoy: a change sent in the last moment would be lost for a reconnect. */
 function pumpable(call: StreamCall): boolean {

@@ -18,7 +18,7 @@ import type { Traffic } from "./traffic.js";
 import { typeOfUrl, typeUrls } from "./type-urls.js";
 
 /** Why a stream ended; the values of a metric's label. */
-export type EndReason = "client" | "limit" | "stalled" | "age" | "shutdown" | "error" | "lag" | "rollout" | "drain";
+export type EndReason = "client" | "limit" | "stalled" | "age" | "shutdown" | "error" | "lag" | "rollout" | "drain" | "balance";
 
 export interface CallContext {
   readonly snapshots: Snapshots;
@@ -38,6 +38,7 @@ export interface CallContext {
 /** What an Envoy logs when its stream ends by our wish. */
 const endWords: Readonly<Partial<Record<EndReason, string>>> = {
   age: "opened long ago; open another, maybe on another replica",
+  balance: "this replica has more than its share of the Envoys; open another stream, maybe on another",
   shutdown: "the replica is going away",
   rollout: "a rollout begins or ends for this Envoy: open another stream",
   drain: "this Envoy is drained, or no more: open another stream",

@@ -151,7 +151,8 @@ test("who does not read is cut off, and the others hear everything", async () =>
       await has(reading, made);
       const metrics = await it.api.call("GET", "/metrics");
       return (
-        metrics.text.includes('limit_hits_total{limit="followerBuffer"} 1') && /chancery_api_followers 1\b/.test(metrics.text)
+        metrics.text.includes('limit_hits_total{limit="api_follower_buffer"} 1') &&
+        /chancery_api_followers 1\b/.test(metrics.text)
       );
     },
     { timeoutMs: 40_000 },

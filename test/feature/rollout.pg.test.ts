@@ -4,6 +4,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import type { Api } from "../support/api-client.js";
 import { clusterBody, listenerBody, routeBody } from "../support/bodies.js";
+import { scrape } from "../support/metrics.js";
 import { type Replica, startReplica } from "../support/replica.js";
 import { type SimulatedNode, startSimulatedNode, type Temper } from "../support/simulated-node.js";
 import { waitFor } from "../support/wait.js";
@@ -141,10 +142,22 @@ describe("while a rollout is under way", () => {
     expect(sync?.state).toBe("acked");
     for (const node of nodes) expect(node.has("route", "web", "/else"), node.node).toBe(true);
     expect(nodes.filter((node) => node.has("route", "web", `${marker}-held`))).toHaveLength(1);
+    // Whoever waits for its end and goes is not waited with.
+    const open = async (): Promise<number> => (await scrape(api)).get("chancery_api_requests_in_flight") ?? 0;
+    const hangUp = new AbortController();
+    const wait = fetch(`${api.url}/v1/rollouts/${name}?wait=ended&timeoutMs=60000`, { signal: hangUp.signal }).catch(
+      () => "gone",
+    );
+    await waitFor("it waits", async () => (await open()) >= 2);
+    hangUp.abort();
+    expect(await wait).toBe("gone");
+    await waitFor("it waits no more", async () => (await open()) === 1);
+    const waited = api.call("GET", `/v1/rollouts/${name}?wait=ended&timeoutMs=60000`);
     // Stopped by hand: the one goes back, in place.
     await api.delete(`/v1/rollouts/${name}`);
     for (const node of nodes) await waitFor(`${node.node} is back`, () => node.has("route", "web", "/before"));
     expect((await rolloutOf(api, name)).cause).toBe("asked");
+    expect((await waited).status).toBe(409);
     await api.put("/v1/routes/app?wait=acked", route("/free-again"));
     await api.put("/v1/routes/app?wait=acked", route("/before"));
   });

@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 beforeEach(() => sql(url, "truncate replicas, nodes, revision_sync"));
 
-const beat = (id: string, revision = 1): Promise<void> =>
+const beat = (id: string, revision = 1): Promise<unknown> =>
   store.status.heartbeat({ id, startedAt: new Date().toISOString(), revision, leaseMs });
 const endLease = (id: string): Promise<unknown> =>
   sql(url, "update replicas set lease_until = clock_timestamp() - interval '1 second' where id = $1", [id]);

@@ -8,6 +8,7 @@ export const crowdSettings = {
   CHANCERY_LOG_LEVEL: "warn",
   CHANCERY_XDS_MAX_STREAMS_PER_CONNECTION: "1000",
   CHANCERY_XDS_NEW_STREAM_BURST: "10000",
+  CHANCERY_XDS_MAX_FIRST_PUSHES: "10000",
 } as const;
 
 const streamsPerConnection = 125;

@@ -67,6 +67,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
       CHANCERY_REPLICA_ID: id,
       CHANCERY_LOG_LEVEL: "debug",
       CHANCERY_STATE_DIR: "off",
+      CHANCERY_XDS_BALANCE_PER_SECOND: "0", // A test says itself when its Envoys are to move.
       ...options.env,
       ...env,
     });

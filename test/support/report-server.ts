@@ -8,6 +8,7 @@ import type { ReportLimits } from "../../src/xds/limits.js";
 import { ReportStreams } from "../../src/xds/report-services.js";
 import { loadReportPath, metricsPath } from "../../src/xds/services.js";
 import { onCleanup } from "./cleanup.js";
+import { listenFor } from "./grpc-listener.js";
 
 const standard: ReportLimits = {
   maxRequestBytes: 4 << 20,
@@ -49,7 +50,7 @@ export async function startReportServer(changed: Partial<ReportLimits> = {}): Pr
     lingerMs: 1_000,
     log: createLogger("silent"),
   });
-  const { port } = await server.listen("127.0.0.1:0");
+  const port = await listenFor(server);
   onCleanup("report server", () => server.close(0));
   return { port, loads, streams, metrics };
 }

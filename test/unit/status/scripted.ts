@@ -5,7 +5,7 @@ import { type ResourceType, resourceTypes } from "../../../src/model/resource-ty
 import type { Revision } from "../../../src/model/revision.js";
 import { Fleet, type FleetOptions } from "../../../src/status/fleet.js";
 import type { NodeReport, RevisionChanges } from "../../../src/status/node-report.js";
-import type { NodeFilter, NodeRow, ReplicaBeat, StatusStore, SyncRow } from "../../../src/store/status-store.js";
+import type { NodeFilter, NodeRow, ReplicaBeat, ReplicaLoad, StatusStore, SyncRow } from "../../../src/store/status-store.js";
 import type { Clock } from "../../../src/telemetry/clock.js";
 import { createLogger } from "../../../src/telemetry/logger.js";
 import { createMetrics } from "../../../src/telemetry/metrics.js";
@@ -64,7 +64,7 @@ export class MemoryStore implements StatusStore {
   };
   /** Rows given to saveNodes and saveSync. */
   rowsWritten = 0;
-  readonly replicas = new Map<string, { revision: Revision; until: number }>();
+  readonly replicas = new Map<string, { revision: Revision; nodes: number; until: number }>();
   readonly syncRows = new Map<string, SyncRow>();
   readonly nodeRows = new Map<string, NodeRow>();
   readonly hints = new Set<() => void>();
@@ -80,10 +80,11 @@ export class MemoryStore implements StatusStore {
   #isLive(replica: string): boolean {
     return (this.replicas.get(replica)?.until ?? 0) > this.clock.now();
   }
-  async heartbeat({ id, revision, leaseMs }: ReplicaBeat): Promise<void> {
+  async heartbeat({ id, revision, leaseMs, nodes = 0 }: ReplicaBeat): Promise<ReplicaLoad[]> {
     this.#called("heartbeat");
-    this.replicas.set(id, { revision, until: this.clock.now() + leaseMs });
+    this.replicas.set(id, { revision, nodes, until: this.clock.now() + leaseMs });
     this.journal.push(`beat ${id} ${revision}`);
+    return [...this.replicas].filter(([one]) => this.#isLive(one)).map(([one, load]) => ({ id: one, nodes: load.nodes }));
   }
   async liveReplicas(): Promise<{ id: string; revision: Revision }[]> {
     this.#called("liveReplicas");

@@ -10,6 +10,7 @@ import type { CallReader, GrpcCall } from "../../../src/xds/grpc-call.js";
 import { GrpcServer, type GrpcServerOptions } from "../../../src/xds/grpc-server.js";
 import { status, toFramed } from "../../../src/xds/grpc-status.js";
 import { onCleanup } from "../../support/cleanup.js";
+import { listenFor } from "../../support/grpc-listener.js";
 import { startTcpProxy } from "../../support/tcp-proxy.js";
 import { waitFor } from "../../support/wait.js";
 
@@ -69,7 +70,7 @@ async function start(
     log: createLogger("silent"),
     ...more,
   });
-  const { port } = await server.listen("127.0.0.1:0");
+  const port = await listenFor(server);
   onCleanup("gRPC server", () => server.close(0));
   return { port, server, calls };
 }
