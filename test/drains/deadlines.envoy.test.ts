@@ -1,6 +1,7 @@
 // What becomes of work in flight at a drain's deadline, for each kind of traffic on a real Envoy: it ends by itself and the drain with it; it
 // is closed within the time that the guarantee names, and not before the deadline; or it is left open, alive, and its number is told.
-// Mutants tried and caught: safe at the ack (all that ends by itself or is left open); nothing marked as closing at the deadline.
+// Mutants tried and caught: safe at the ack (all that ends by itself or is left open); nothing marked as closing at the deadline; what is in
+// flight not counted into `leftOpen`.
 import { beforeAll, expect, test } from "vitest";
 import { listenerBody, quickCheck } from "../support/bodies.js";
 import { freePort } from "../support/ports.js";

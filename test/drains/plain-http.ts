@@ -38,6 +38,7 @@ export class PlainConnection {
   constructor(port: number) {
     this.#socket = connect({ host: "127.0.0.1", port }).setNoDelay(true).setEncoding("latin1");
     this.#socket.on("data", (text: string) => this.#heard(text));
+    this.#socket.on("timeout", () => this.#over(new Error("no answer in time")));
     this.#socket.on("error", (error) => this.#over(error)).on("close", () => this.#over(new Error("closed without an answer")));
   }
 
@@ -45,7 +46,7 @@ export class PlainConnection {
   ask(path: string, timeoutMs: number): Promise<PlainAnswer> {
     return new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
-      this.#socket.setTimeout(timeoutMs, () => this.#over(new Error(`no answer within ${timeoutMs} ms`)));
+      this.#socket.setTimeout(timeoutMs);
       this.#socket.write(`GET ${path} HTTP/1.1\r\nhost: load\r\n\r\n`);
     });
   }
@@ -63,6 +64,7 @@ export class PlainConnection {
     this.#rest = this.#rest.slice(end + endOfHead.length + length);
     const settle = this.#settle;
     this.#settle = undefined;
+    this.#socket.setTimeout(0);
     if (/^connection: close/im.test(head)) this.isClosed = true;
     settle?.resolve({ status: Number(head.split(" ")[1]), backend: /^x-backend: (.+)$/im.exec(head)?.[1] });
   }
