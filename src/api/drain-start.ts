@@ -5,10 +5,11 @@ import { AppError, type Problem } from "../errors.js";
 import { canonicalAddress, parseAddressKey } from "../model/address.js";
 import type { Cluster } from "../model/cluster.js";
 import { type DrainedEndpoint, maxDrainTimeoutMs, maxOpenDrains, standardDrainTimeoutMs } from "../model/drain.js";
-import { type DrainGuarantee, guaranteeOf } from "../model/drain-guarantee.js";
+import { type DrainGuarantee, guaranteeOf, keepsSessions } from "../model/drain-guarantee.js";
 import { addressKey, drainIn, type Endpoint } from "../model/endpoint.js";
 import { problem } from "../model/problem-codes.js";
 import type { Author } from "../model/revision.js";
+import { hasSessions } from "../model/route.js";
 import type { DrainRecord, EndpointFilter, Removal, Stored, WriteTx } from "../store/store.js";
 import { type DrainPost, maxDrainEndpoints, toDrainBody } from "./drain-body.js";
 import { refuseLast, type TellHealth } from "./last-endpoint.js";
@@ -184,16 +185,17 @@ async function drainedEndpoints(
   clusters: ReadonlyMap<string, Cluster>,
   timeoutMs: number,
 ): Promise<readonly DrainedEndpoint[]> {
-  const guarantees = new Map<string, DrainGuarantee>();
+  const kept = new Map<string, Pick<DrainedEndpoint, "connectTimeoutMs" | "guarantee" | "sessionsStay">>();
   for (const [name, cluster] of clusters) {
     const routes = (await tx.routesOfCluster(name)).map(({ object }) => object);
-    guarantees.set(name, guaranteeOf(cluster, routes, timeoutMs));
+    const sessionsStay = keepsSessions(cluster) && routes.some(hasSessions);
+    const guarantee = guaranteeOf(cluster, routes, timeoutMs);
+    kept.set(name, { connectTimeoutMs: cluster.connectTimeoutMs, guarantee, ...(sessionsStay && { sessionsStay }) });
   }
   return [...found.values()].flatMap(({ object }) => {
-    const guarantee = guarantees.get(object.cluster);
-    const connectTimeoutMs = clusters.get(object.cluster)?.connectTimeoutMs;
-    if (guarantee === undefined || connectTimeoutMs === undefined) return []; // Its cluster is locked: it is there.
-    return { cluster: object.cluster, endpoint: addressKey(object), connectTimeoutMs, guarantee, joins: drainIn(object)?.id };
+    const ofCluster = kept.get(object.cluster);
+    if (ofCluster === undefined) return []; // Its cluster is locked: it is there.
+    return { cluster: object.cluster, endpoint: addressKey(object), ...ofCluster, joins: drainIn(object)?.id };
   });
 }
 

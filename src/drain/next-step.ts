@@ -60,8 +60,8 @@ export function nextStep(drain: DrainRecord): Step {
   if (drain.endedAt !== undefined) return { kind: "wait" };
   const seen = tally(drain.nodes, isReported(drain));
   const isDone = isEveryNodeDone(drain, seen);
-  if (isDone) return ending(drain, seen, true);
-  if (drain.state === "closing") return (drain.closingInMs ?? 0) > 0 ? { kind: "wait" } : ending(drain, seen, false);
+  if (isDone && !maySessionsCome(drain, seen)) return ending(drain, seen, true);
+  if (drain.state === "closing") return (drain.closingInMs ?? 0) > 0 ? { kind: "wait" } : ending(drain, seen, isDone);
   if (drain.deadlineInMs > 0) return { kind: "wait" };
   const closeWithinMs = closingTime(drain);
   return closeWithinMs === undefined ? ending(drain, seen, false) : { kind: "close", closeWithinMs: closeWithinMs + beliefMs };
@@ -70,6 +70,12 @@ export function nextStep(drain: DrainRecord): Step {
 /** Where listeners reach the clusters and no Envoy has been seen, one may be on its way back to a control plane that has just started. */
 function isTooEarlyForNone({ ageMs, gateways, nodes }: DrainRecord): boolean {
   return nodes.length === 0 && gateways.length > 0 && ageMs < goneAfterMs;
+}
+
+/** Nothing in flight now is no zero where sessions bring new requests: until the deadline, and until every Envoy has sent them away. */
+function maySessionsCome({ endpoints, state, closingInMs = 0 }: DrainRecord, { names }: Tally): boolean {
+  const areSessionsThere = names.zero.length > 0 && endpoints.some(({ sessionsStay }) => sessionsStay);
+  return areSessionsThere && (state !== "closing" || closingInMs > 0);
 }
 
 function isEveryNodeDone(drain: DrainRecord, { names }: Tally): boolean {
@@ -82,9 +88,10 @@ function isEveryNodeDone(drain: DrainRecord, { names }: Tally): boolean {
  * which may have come late.
  */
 function closingTime({ ageMs, endpoints, nodes }: DrainRecord): number | undefined {
-  const times = endpoints.flatMap(({ guarantee: { kind, closesWithinMs } }) =>
-    kind === "left-open" || kind === "none-needed" ? [] : (closesWithinMs ?? 0),
-  );
+  const times = endpoints.flatMap(({ guarantee: { kind, closesWithinMs }, sessionsStay }) => {
+    if (kind === "left-open") return sessionsStay ? 0 : []; // Its sessions are sent away all the same.
+    return kind === "none-needed" ? [] : (closesWithinMs ?? 0);
+  });
   if (times.length === 0) return undefined;
   const ackedAfterMs = nodes.map((node) => Math.max(0, ageMs - (node.ackedAgeMs ?? ageMs)));
   return Math.max(...times) + Math.max(0, ...ackedAfterMs);
@@ -99,15 +106,25 @@ function ending(drain: DrainRecord, seen: Tally, isDone: boolean): Step {
   return { kind: "end", safeToStop, leftOpen, outcome: safeToStop ? safeOutcome(seen, isDone) : unsafeOutcome(drain, seen) };
 }
 
-/** Every Envoy sends nothing new, and what was there has been closed, or is bounded by its time. A silent Envoy's too. */
+/**
+ * Every Envoy sends nothing new, and what was there has been closed, or has ended by its time. An Envoy that is silent, or whose reports
+ * have just begun anew, may never have learned of the deadline, as its control plane hangs: its work is over only where that needs no
+ * telling.
+ */
 function isClosed(drain: DrainRecord, { names, inFlight, unattributed }: Tally): boolean {
   return (
     !isTooEarlyForNone(drain) &&
     names.unacked.length === 0 &&
     names["in-flight"].length === 0 &&
     inFlight + unattributed === 0 &&
-    drain.endpoints.every(({ guarantee }) => guarantee.kind !== "left-open")
+    drain.endpoints.every(({ guarantee }) => guarantee.kind !== "left-open") &&
+    (names.silent.length + names.settling.length === 0 || drain.endpoints.every(endsUntold))
   );
+}
+
+/** Sessions that stay bring new requests until an Envoy is told that the deadline has passed. */
+function endsUntold({ guarantee: { kind }, sessionsStay }: DrainRecord["endpoints"][number]): boolean {
+  return kind === "none-needed" || (kind === "bounded-by-timeout" && !sessionsStay);
 }
 
 function safeOutcome({ names }: Tally, isDone: boolean): string {

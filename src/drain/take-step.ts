@@ -39,7 +39,7 @@ async function close(tx: WriteTx, drain: DrainRecord, withinMs: number): Promise
   const { own } = await holdEndpoints(tx, drain);
   const closable = new Set(
     drain.endpoints
-      .filter(({ guarantee }) => (guarantee.closesWithinMs ?? 0) > 0)
+      .filter(({ guarantee, sessionsStay }) => sessionsStay || (guarantee.closesWithinMs ?? 0) > 0)
       .map(({ cluster, endpoint }) => `${cluster}/${endpoint}`),
   );
   await tx.markDrained(

@@ -21,6 +21,8 @@ export interface DrainedEndpoint {
   readonly connectTimeoutMs: number;
   /** What can be done at the deadline about what is left. */
   readonly guarantee: DrainGuarantee;
+  /** Its sessions stay, and bring new requests, until the deadline. Left out: they do not. */
+  readonly sessionsStay?: boolean | undefined;
   /** The drain that had it already; this one waits for that one's end. */
   readonly joins: string | undefined;
   /** Drained in this route alone; left out: wherever it is used. */

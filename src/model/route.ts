@@ -146,6 +146,11 @@ export function longestRequestMs({ timeoutMs, upgrades }: Extract<HttpAction, { 
   return timeoutMs > 0 && upgrades.length === 0 ? timeoutMs + streamDurationGraceMs : undefined;
 }
 
+/** True when its clients are bound to an endpoint by a cookie. */
+export function hasSessions(route: Route): boolean {
+  return route.protocol === "http" && route.action.kind === "forward" && route.action.sticky?.kind === "session-cookie";
+}
+
 /** Every cluster that a route names, at any weight, each once, in the order stored. */
 export function clustersOf(route: Route): readonly string[] {
   return [...new Set(backendsOf(route).map((backend) => backend.cluster))];

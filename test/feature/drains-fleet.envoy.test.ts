@@ -4,7 +4,7 @@
 import { beforeAll, expect, test } from "vitest";
 import { acked } from "../support/api-client.js";
 import { clusterBody, listenerBody, routeBody } from "../support/bodies.js";
-import { startEnvoy } from "../support/envoy.js";
+import { type Envoy, startEnvoy } from "../support/envoy.js";
 import { type HttpBackend, startHttpBackend } from "../support/http-backend.js";
 import { openWebSockets } from "../support/long-connections.js";
 import { freePorts } from "../support/ports.js";
@@ -30,6 +30,7 @@ interface Drain {
 let world: World;
 let other: Replica;
 let inner = 0;
+let last: Envoy;
 let a: HttpBackend;
 let b: HttpBackend;
 
@@ -38,6 +39,7 @@ beforeAll(async () => {
   other = await startReplica({ databaseUrl: world.databaseUrl, id: "replica-b" });
   const start = (node: string) => startEnvoy({ node, gateway: "inner", xdsPorts: [other.xdsPort] });
   const envoys = await Promise.all(["inner-1", "inner-2"].map(start));
+  last = envoys[1] ?? world.envoy;
   let web = 0;
   [web = 0, inner = 0] = await freePorts(2);
   [a, b] = await Promise.all([startHttpBackend("a"), startHttpBackend("b")]);
@@ -75,6 +77,30 @@ test("it is not safe until the last Envoy, on the other replica, is done; asked 
   sockets.close();
   const end = await world.api.get<Drain>(`/v1/drains/${id}?wait=safe&timeoutMs=40000`);
   expect(end).toMatchObject({ state: "removed", safeToStop: true, leftOpen: 0 });
+});
+
+test("nor until the last of the four Envoys is known to send nothing new", async () => {
+  // Mutant: Envoys that have not acked are not waited for.
+  const { api } = world;
+  const backends = await Promise.all([startHttpBackend("late-a"), startHttpBackend("late-b")]);
+  await api.post("/v1/clusters", clusterBody("late", backends));
+  const match = { path: { prefix: "/late" } };
+  await api.post(`/v1/routes${acked}`, routeBody("late", "web", "late", { listeners: ["web", "inner"], match }));
+  last.pause();
+  const id = await drain(backends[0] ?? a, 60_000);
+  const inner = async (): Promise<Gateway | undefined> => (await show(id)).gateways["inner"];
+  await waitFor("the other three have it", async () => {
+    const { gateways } = await show(id);
+    return gateways["edge"]?.acked === 2 && gateways["inner"]?.acked === 1;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 5_000)); // Longer than a drain takes for which three are enough.
+  expect(await show(id)).toMatchObject({ state: "requested", safeToStop: false });
+  expect(await inner()).toMatchObject({ total: 2, acked: 1 });
+  last.resume();
+  expect(await world.api.get<Drain>(`/v1/drains/${id}?wait=safe&timeoutMs=50000`)).toMatchObject({
+    safeToStop: true,
+    leftOpen: 0,
+  });
 });
 
 test("a replica that hangs makes no drain late, and is not believed to have no Envoys", async () => {

@@ -21,6 +21,8 @@ export interface EndlessStream {
   backend: string;
   lines: number;
   ended: boolean;
+  /** From the client's side. */
+  close(): void;
 }
 
 interface Writable {
@@ -73,7 +75,7 @@ const hear = (stream: EndlessStream, chunk: string): void => {
 };
 
 function overHttp1(port: number, path: string): EndlessStream {
-  const stream: EndlessStream = { backend: "", lines: 0, ended: false };
+  const stream: EndlessStream = { backend: "", lines: 0, ended: false, close: () => request.destroy() };
   const end = (): void => {
     stream.ended = true;
   };
@@ -84,12 +86,12 @@ function overHttp1(port: number, path: string): EndlessStream {
     response.on("error", end).on("close", end);
   });
   request.on("error", end);
-  onCleanup("an endless stream", () => void request.destroy());
+  onCleanup("an endless stream", stream.close);
   return stream;
 }
 
 function overHttp2(port: number, path: string): EndlessStream {
-  const stream: EndlessStream = { backend: "", lines: 0, ended: false };
+  const stream: EndlessStream = { backend: "", lines: 0, ended: false, close: () => session.destroy() };
   const end = (): void => {
     stream.ended = true;
   };
@@ -103,7 +105,7 @@ function overHttp2(port: number, path: string): EndlessStream {
   request.on("data", (chunk: string) => hear(stream, chunk));
   request.on("error", end).on("close", end);
   request.end();
-  onCleanup("an endless stream", () => session.destroy());
+  onCleanup("an endless stream", stream.close);
   return stream;
 }
 

@@ -57,6 +57,15 @@ function drain(
     ...more,
   };
 }
+/** The endpoint has sessions that stay. */
+function staying(
+  nodes: readonly DrainNode[],
+  more: Partial<DrainRecord>,
+  guarantee: DrainGuarantee = guarantees.bounded,
+): DrainRecord {
+  const one = drain(nodes, more, guarantee);
+  return { ...one, endpoints: one.endpoints.map((endpoint) => ({ ...endpoint, sessionsStay: true })) };
+}
 const busy = (inFlight: number, more: Partial<DrainNode> = {}) => node("busy", { verdict: "in-flight", inFlight, ...more });
 const late = { deadlineInMs: -1, ageMs: 30_001 };
 const safe = { kind: "end", safeToStop: true, leftOpen: 0 };
@@ -151,6 +160,33 @@ describe("at the deadline", () => {
     const unacked = nextStep(drain([node("a", { ackedAgeMs: undefined })], closed, guarantees.bounded));
     expect(unacked).toMatchObject({ kind: "end", safeToStop: false });
   });
+
+  test("a silent Envoy may not know of the deadline: what it has to be told to close is not known to be closed", () => {
+    // Mutant: silence counted as closed. Its replica hung between its ack and its first report, and its connections lived on.
+    const quiet = node("quiet", { verdict: undefined, loadAgeMs: undefined });
+    const closed = { ...late, state: "closing", closingInMs: -1 } as const;
+    // And settling counted as closed: a stream of reports that has just been opened again has not told anything yet.
+    const opened = node("opened", { verdict: "settling" });
+    for (const [unsure, why] of [
+      [quiet, "no fresh load report from quiet"],
+      [opened, "too early to believe opened"],
+    ] as const) {
+      for (const one of [drain([node("a"), unsure], closed, guarantees.killed), staying([node("a"), unsure], closed)])
+        expect(nextStep(one)).toMatchObject({ kind: "end", safeToStop: false, outcome: `the deadline has passed: ${why}` });
+    }
+  });
+
+  test("sessions that stay may bring a request at any moment: nothing in flight is not safe before all have been sent away", () => {
+    // Mutant: an end at the first zero, while a session sent 100 requests per second, each shorter than the look of a report.
+    expect(nextStep(staying([node("a")], {}))).toEqual(wait);
+    const acked = node("a", { ackedAgeMs: 30_001 });
+    for (const guarantee of [guarantees.bounded, guarantees.open])
+      expect(nextStep(staying([acked], late, guarantee))).toEqual({ kind: "close", closeWithinMs: beliefMs });
+    const closing = { ...late, state: "closing" } as const;
+    expect(nextStep(staying([node("a")], { ...closing, closingInMs: 1 }))).toEqual(wait);
+    expect(nextStep(staying([node("a")], { ...closing, closingInMs: 0 }))).toMatchObject(safe);
+    expect(nextStep(staying([], { ageMs: goneAfterMs + 1 }))).toMatchObject(safe); // No Envoy, no session.
+  });
 });
 
 const anyNode: fc.Arbitrary<DrainNode> = fc.record({
@@ -186,7 +222,8 @@ test("whatever is known: safe is never said while something is known to be in fl
       if (step.kind !== "end" || !step.safeToStop) return;
       const { names, inFlight, unattributed } = tally(one.nodes, one.endpoints[0]?.guarantee.kind !== "none-needed");
       expect([names.unacked, names["in-flight"], inFlight + unattributed]).toEqual([[], [], 0]);
-      if (one.endpoints[0]?.guarantee.kind === "left-open") expect([names.silent, names.settling]).toEqual([[], []]);
+      const { kind } = one.endpoints[0]?.guarantee ?? {};
+      if (kind === "left-open" || kind === "kill-switch") expect([names.silent, names.settling]).toEqual([[], []]);
     }),
     { numRuns: 2_000 },
   );
