@@ -96,7 +96,9 @@ interface NodeColumns extends Omit<DrainNode, "ackedAgeMs" | "verdict" | "loadAg
 /** An interval as a number. */
 export const ms = (interval: string): string => `(extract(epoch from ${interval}) * 1000)::float8`;
 
-// A replica that died took no leave of its Envoys: they count as connected until its lease is over, and are away from then on.
+// A replica that died took no leave of its Envoys: they count as connected until its lease is over, and are away from then on. While nobody
+// looked (all control planes were away, or the database), no Envoy could be seen to come: that time does not count.
+const attendedSince = "coalesce((select min(live_since) from replicas where lease_until > clock_timestamp()), clock_timestamp())";
 const nodesOfDrain = `
   select jsonb_agg(jsonb_build_object(
            'node', node, 'gateway', gateway, 'connected', connected, 'awayMs', away_ms, 'ackedAgeMs', acked_age_ms, 'verdict', verdict,
@@ -105,7 +107,7 @@ const nodesOfDrain = `
       select coalesce(known.node, live.id) as node, coalesce(live.gateway, known.gateway) as gateway,
              coalesce(live.connected and live.lease_until > clock_timestamp(), false) as connected,
              case when live.connected and live.lease_until > clock_timestamp() then 0
-                  else greatest(0, ${ms(`clock_timestamp() - greatest(known.at, case when live.connected then live.lease_until else live.opened_at end)`)}) end as away_ms,
+                  else greatest(0, ${ms(`clock_timestamp() - greatest(known.at, case when live.connected then live.lease_until else live.opened_at end, ${attendedSince})`)}) end as away_ms,
              ${ms("clock_timestamp() - known.acked_at")} as acked_age_ms, known.verdict, coalesce(known.in_flight, 0) as in_flight,
              coalesce(known.unattributed, 0) as unattributed, ${ms("clock_timestamp() - known.load_at")} as load_age_ms
         from (select * from drain_nodes where drain_nodes.drain = drains.id) as known

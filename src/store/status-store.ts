@@ -93,7 +93,8 @@ const beatQuery = `
     insert into replicas (id, started_at, revision, lease_until, nodes)
     values ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond', $5)
     on conflict (id) do update set started_at = excluded.started_at, revision = excluded.revision, lease_until = excluded.lease_until,
-                                   nodes = excluded.nodes
+                                   nodes = excluded.nodes, live_since = case when replicas.lease_until < clock_timestamp()
+                                     or replicas.started_at <> excluded.started_at then clock_timestamp() else replicas.live_since end
   ), dead as (
     delete from replicas where id <> $1 and lease_until < clock_timestamp() - interval '${forgetReplicaAfter}' returning id
   ), dead_nodes as (

@@ -248,6 +248,7 @@ describe("Envoys and replicas", () => {
       ["b", false, false],
     ]);
     expect((await store.drains.get(drain.id))?.nodes[1]?.awayMs).toBeLessThan(5_000);
+    await sql(url, "update replicas set live_since = live_since - interval '16 seconds'");
     await sql(url, "update drain_nodes set at = at - interval '16 seconds' where node = 'b'");
     expect((await store.drains.get(drain.id))?.nodes[1]?.awayMs).toBeGreaterThan(15_000);
     work(store);
@@ -261,6 +262,21 @@ describe("Envoys and replicas", () => {
     work(store);
     await pause(700);
     expect(await store.drains.get(drain.id)).toMatchObject({ state: "draining", nodes: [{ node: "a", connected: false }] });
+  });
+
+  // Mutant: how long it has been away is counted from the end of its replica's lease alone.
+  test("after an outage of all control planes no Envoy is gone: each has its time to come again", async () => {
+    await connect("a");
+    const drain = await begin();
+    await report(drain.id, "a", "in-flight", 3);
+    await sql(url, "update replicas set lease_until = clock_timestamp() - interval '60 seconds'");
+    await sql(url, "update drain_nodes set at = clock_timestamp() - interval '60 seconds'");
+    await store.status.heartbeat({ id: "r2", startedAt: new Date().toISOString(), revision: 1, leaseMs: 600_000 });
+    work(store);
+    await pause(700);
+    expect(await store.drains.get(drain.id)).toMatchObject({ state: "draining", nodes: [{ node: "a", connected: false }] });
+    await sql(url, "update replicas set live_since = clock_timestamp() - interval '16 seconds' where id = 'r2'");
+    expect(await ended(drain.id)).toMatchObject({ safeToStop: true, outcome: "no Envoy has it" });
   });
 
   test("an ack stays as it was first; a zero of one replica does not hide what another sees", async () => {

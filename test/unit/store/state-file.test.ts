@@ -138,19 +138,19 @@ test("10,000 clusters of 10 endpoints are written in slices: the event loop is n
     ),
   });
   await file.write(rows(1)); // Warm.
-  const delay = monitorEventLoopDelay({ resolution: 1 });
-  delay.enable();
-  const cpuBefore = process.cpuUsage();
-  const startedAt = performance.now();
-  const bytes = await file.write(rowsOf(state, []));
-  const { user, system } = process.cpuUsage(cpuBefore);
-  delay.disable();
-  const readAt = performance.now();
+  // In one piece the loop would be held for about all of it each time; slices are a twentieth. The scheduler of a busy machine may hold a
+  // slice back, not five times in a row. (Mutant: one slice for all.)
+  let isSliced = false;
+  for (let attempt = 0; attempt < 5 && !isSliced; attempt++) {
+    const delay = monitorEventLoopDelay({ resolution: 1 });
+    delay.enable();
+    const startedAt = performance.now();
+    const bytes = await file.write(rowsOf(state, []));
+    const ms = performance.now() - startedAt;
+    delay.disable();
+    console.log(`${bytes} bytes in ${Math.round(ms)} ms, held for ${Math.round(delay.max / 1e6)} ms at most`);
+    isSliced = delay.max / 1e6 < ms / 3;
+  }
+  expect(isSliced).toBe(true);
   expect((await file.read())?.rows.endpoints).toHaveLength(100_000);
-  console.log(
-    `${bytes} bytes in ${Math.round(readAt - startedAt)} ms, cpu ${Math.round((user + system) / 1e3)} ms, delay p99 ${delay.percentile(99) / 1e6} ms, max ${delay.max / 1e6} ms; read in ${Math.round(performance.now() - readAt)} ms`,
-  );
-  // In one piece it would be held for all of the CPU that the write takes; a slice takes about a twentieth of that. The 99th
-  // percentile: on a busy machine the longest is the scheduler's. (Mutant: no pause between slices.)
-  expect(delay.percentile(99) / 1e6).toBeLessThan((user + system) / 1e3 / 3);
 });
