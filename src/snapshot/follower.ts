@@ -52,8 +52,8 @@ export interface LastKnownGood {
 const firstLoadMs = 2_000;
 /** Revisions read in one go; a replica further behind asks again at once. */
 const maxRevisionsPerRead = 200;
-/** Waits after a failed read grow up to this. */
-const maxRetryMs = 5_000;
+/** Waits after a failed read grow up to this: what a replica may be late after the database is back. */
+const maxRetryMs = 2_000;
 
 /** What made the feed be read; values of a metric's label. */
 type PollCause = "timer" | "hint" | "stream" | "more";

@@ -12,7 +12,7 @@ export const channels = { revision: "chancery_revision", sync: "chancery_sync" }
 export type Channel = keyof typeof channels;
 
 const minRetryMs = 100;
-const maxRetryMs = 5_000;
+const maxRetryMs = 2_000;
 /** A connection that died silently is found by this. Until then hints are missing, and the poll goes on. */
 const pingMs = 15_000;
 

@@ -104,9 +104,13 @@ export function otherBase(base: Revision, current: Revision): AppError {
   return new AppError("precondition_failed", { current, detail });
 }
 
-/** The number under which a write's id was committed; undefined: it was not, so far. @throws database_unavailable */
+/**
+ * The number under which a write's id was committed; undefined: it was not, so far. Locked, so that this statement has a commit of its own,
+ * which waits for a synchronous standby as any does: after a restart a primary shows commits that its standby never got.
+ * @throws database_unavailable
+ */
 export async function findCommitted(pool: pg.Pool, id: string): Promise<Revision | undefined> {
-  const [row] = await read<{ revision: Revision }>(pool, "select revision from revisions where id = $1", [id]);
+  const [row] = await read<{ revision: Revision }>(pool, "select revision from revisions where id = $1 for update", [id]);
   return row?.revision;
 }
 

@@ -3,7 +3,7 @@
 // It decodes with its own reading of dist/protos.json, so that a fault in src/proto can't hide itself.
 import { readFileSync } from "node:fs";
 import { connect } from "node:http2";
-import { Client, type ClientDuplexStream, credentials, type StatusObject } from "@grpc/grpc-js";
+import { Client, type ClientDuplexStream, type ClientOptions, credentials, type StatusObject } from "@grpc/grpc-js";
 import protobuf from "protobufjs";
 import type { ResourceType } from "../../src/model/resource-type.js";
 import { onCleanup } from "./cleanup.js";
@@ -87,12 +87,22 @@ export interface XdsClientOptions {
   readonly metadata?: number;
   /** A connection to share; default: one of its own. */
   readonly connection?: Client;
+  /** Gets each response, none of which is kept then: for streams that live long. */
+  readonly onResponse?: (response: XdsResponse) => void;
 }
 
-/** A connection for several streams. Closed when the test file ends. */
-export function openXdsConnection(port: number): Client {
-  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 });
-  onCleanup("xDS connection", () => client.close());
+/** A connection for several streams, with gRPC's own options. Closed when the test file ends. */
+export function openXdsConnection(port: number, options: ClientOptions = {}): Client {
+  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
+    "grpc.use_local_subchannel_pool": 1,
+    ...options,
+  });
+  const close = client.close.bind(client);
+  const forget = onCleanup("xDS connection", close);
+  client.close = () => {
+    forget();
+    close();
+  };
   return client;
 }
 
@@ -229,7 +239,9 @@ export function openXdsStream(options: XdsClientOptions): XdsStream {
   const ended = new Promise<StatusObject>((resolve) => call.on("status", resolve));
   call.on("error", () => {});
   call.on("data", (wire: WireResponse) => {
-    responses.push(toResponse(wire, options.protocol));
+    const response = toResponse(wire, options.protocol);
+    if (options.onResponse) return options.onResponse(response);
+    responses.push(response);
     if (withheld) stream.ackAll(withheld);
   });
   const close = (): void => {
