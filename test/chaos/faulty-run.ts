@@ -103,6 +103,7 @@ class Run {
       await this.#strike(name);
     }
     const attempts = await this.#writers.stop();
+    await this.world.pair.settled();
     const load = await this.world.load.stop();
     const evidence = await readEvidence(
       this.world.pair.directUrl(),

@@ -3,9 +3,10 @@
 // pg_basebackup. Between the two is a proxy, so that the standby can be made to lag.
 // In: whether commits wait for the standby. Out: the address, and failover. Called by faulty-world.ts.
 
-import { spawn } from "node:child_process";
-import { appendFile, chmod, chown, cp, mkdir, readdir, writeFile } from "node:fs/promises";
-import { join, relative } from "node:path";
+import { execFile, spawn } from "node:child_process";
+import { appendFile, chown, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import pg from "pg";
 import { findPostgres } from "../../src/demo/postgres-binaries.js";
 import { type DataFolder, serverEnvironment } from "../../src/demo/postgres-process.js";
@@ -15,6 +16,8 @@ import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.js";
 import { waitFor } from "../support/wait.js";
 import { alterSystem, freshFolder, startKillablePostgres } from "./killable-postgres.js";
 import { type PostgresServer, watchServer } from "./postgres-server.js";
+
+const run = promisify(execFile);
 
 /** What a failover left behind. */
 export interface LeftHistory {
@@ -35,8 +38,10 @@ export interface PostgresPair {
   readonly primary: PostgresServer;
   /** What the standby streams through: stalled, it lags. */
   readonly replication: TcpProxy;
-  /** Kills the primary, promotes the standby, leads the address there, and makes a new standby. */
+  /** Kills the primary, promotes the standby, and leads the address there; a new standby is made meanwhile, see `settled`. */
   failover(): Promise<LeftHistory>;
+  /** Resolves when there is a standby again. */
+  settled(): Promise<void>;
 }
 
 /** Kept by a primary, so that a standby that was cut off finds all that it missed. */
@@ -51,6 +56,8 @@ export async function startPostgresPair(options: {
 }
 
 class Pair implements PostgresPair {
+  #settling: Promise<void> = Promise.resolve();
+
   private constructor(
     readonly url: string,
     readonly address: TcpProxy,
@@ -79,6 +86,7 @@ class Pair implements PostgresPair {
   }
 
   async failover(): Promise<LeftHistory> {
+    await this.settled();
     const old = this.primary;
     await old.crash();
     this.replication.cut(); // What it held back is lost.
@@ -88,10 +96,19 @@ class Pair implements PostgresPair {
     this.address.leadTo(this.primary.port);
     this.replication.leadTo(this.primary.port);
     await this.#alter(this.directUrl(), { synchronous_standby_names: "" }); // Nobody is there to wait for yet.
+    this.#settling = this.#addStandby();
+    this.#settling.catch(() => {}); // Thrown where it is waited for.
     await old.start();
+    return { url: at(this.url, old.port), remove: () => old.remove() };
+  }
+
+  settled(): Promise<void> {
+    return this.#settling;
+  }
+
+  async #addStandby(): Promise<void> {
     this.standby = await makeStandby(this.directUrl(), this.primary, this.replication.port);
     await this.#settle();
-    return { url: at(this.url, old.port), remove: () => old.remove() };
   }
 
   /** Waits until the standby streams, and lets commits wait for it from then on. */
@@ -115,19 +132,19 @@ function at(url: string, port: number): string {
   return moved.href;
 }
 
-/** Of a running server: its own files, or another's. */
-const notCopied = /^(postmaster\.(pid|opts)|pg_wal\/.+|pg_replslot\/.+|pg_stat_tmp\/.+|pgsql_tmp.*)$/;
+/** Of a running server its own files, or its log, are not copied. With owners: by a program, as it is some thousand files. */
+const copy = `tar -C "$0" --exclude './postmaster.*' --exclude './pg_wal/[0-9]*' --exclude './pg_replslot/*' -cf - . | tar -C "$1" -xpf -`;
 
 async function makeStandby(primaryUrl: string, primary: PostgresServer, replicationPort: number): Promise<PostgresServer> {
   const { account, cluster: from } = primary.folder;
   const root = freshFolder();
   const folder: DataFolder = { root, cluster: join(root, "cluster"), account };
-  await mkdir(root, { mode: 0o755 });
+  await mkdir(folder.cluster, { recursive: true, mode: 0o755 });
   const admin = new pg.Client({ connectionString: primaryUrl });
   await admin.connect();
   try {
     await admin.query("select pg_backup_start('standby', true)");
-    await cp(from, folder.cluster, { recursive: true, filter: (path) => !notCopied.test(relative(from, path)) });
+    await run("sh", ["-c", copy, from, folder.cluster]);
     const { rows } = await admin.query<{ labelfile: string }>("select labelfile from pg_backup_stop(false)");
     await writeFile(join(folder.cluster, "backup_label"), rows[0]?.labelfile ?? "");
   } finally {
@@ -140,20 +157,13 @@ async function makeStandby(primaryUrl: string, primary: PostgresServer, replicat
     `primary_conninfo = '${conninfo}'\nsynchronous_standby_names = ''\nwal_receiver_timeout = '5s'\n`,
   );
   await writeFile(join(folder.cluster, "standby.signal"), "");
-  await give(folder);
+  if (account)
+    for (const name of ["backup_label", "standby.signal"]) await chown(join(folder.cluster, name), account.uid, account.gid);
   const port = await freePort();
   const server = await watchServer(folder, port, await launch(folder, port));
   const url = at(primaryUrl, port);
   await waitFor("the standby takes connections", () => sql(url, "select 1"), { timeoutMs: 60_000, everyMs: 50 });
   return server;
-}
-
-async function give({ account, cluster }: DataFolder): Promise<void> {
-  await chmod(cluster, 0o700);
-  if (!account) return;
-  for (const entry of await readdir(cluster, { recursive: true, withFileTypes: true }))
-    await chown(join(entry.parentPath, entry.name), account.uid, account.gid);
-  await chown(cluster, account.uid, account.gid);
 }
 
 /** Not startServer: that waits for a primary. */

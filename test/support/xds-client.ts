@@ -194,6 +194,8 @@ function dial(options: XdsClientOptions): { client: Client; call: ClientDuplexSt
 export interface DeafStream {
   /** Resolves when the server has cut it, with the HTTP/2 error code. */
   readonly cut: Promise<number>;
+  /** Lets go of its connection. */
+  close(): void;
 }
 
 /** Delta ADS without gRPC's client, which reads ahead. */
@@ -201,7 +203,11 @@ export function openDeafXdsStream(options: Pick<XdsClientOptions, "port" | "node
   const delta = { ...options, protocol: "delta" } as const;
   const requestType = typeNamed("envoy.service.discovery.v3.DeltaDiscoveryRequest");
   const session = connect(`http://127.0.0.1:${options.port}`);
-  onCleanup(`deaf xDS stream of ${options.node}`, () => session.destroy());
+  const close = (): void => {
+    forget();
+    session.destroy();
+  };
+  const forget = onCleanup(`deaf xDS stream of ${options.node}`, close);
   const stream = session.request({
     ":method": "POST",
     ":path": pathOf("ads", "delta"),
@@ -222,7 +228,7 @@ export function openDeafXdsStream(options: Pick<XdsClientOptions, "port" | "node
     head.writeUInt32BE(message.length, 1);
     stream.write(Buffer.concat([head, message]));
   }
-  return { cut: new Promise((resolve) => stream.once("close", () => resolve(stream.rstCode ?? 0))) };
+  return { cut: new Promise((resolve) => stream.once("close", () => resolve(stream.rstCode ?? 0))), close };
 }
 
 /** Opens one stream on a connection of its own. Nothing is asked or answered unless the test says so. */
