@@ -43,7 +43,7 @@ describe("the address leads to a standby", () => {
     pair.address.cut();
     await waitFor("the standby is noticed", feedIs(replica, 0));
     await staysTrue("and stays noticed", feedIs(replica, 0), 1_500);
-    expect(replica.log()).toContain("25006");
+    expect(replica.log()).toContain("the server is a standby in recovery");
     expect((await replica.api.call("GET", "/v1/clusters/app")).status).toBe(503);
     expect((await replica.api.call("DELETE", "/v1/routes/r")).status).toBe(503);
     await write(2_000);

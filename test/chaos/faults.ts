@@ -43,10 +43,14 @@ export const faults: Readonly<Record<string, Strike>> = {
     await replica.start(context.world.nextClock());
   },
   "replica-pause": async (context) => {
-    const { replica } = plane(context);
-    replica.pause();
-    await pause(between(context, 1_000, 12_000));
-    replica.resume();
+    const hung = plane(context);
+    const forMs = between(context, 1_000, 12_000);
+    hung.replica.pause();
+    await pause(forMs / 2);
+    // Some Envoys of the others come over, and are the first that it hears of when it goes on, with an older state than they have.
+    for (const other of context.world.planes) if (other !== hung) other.xds.cut();
+    await pause(forMs / 2);
+    hung.replica.resume();
   },
   "postgres-kill": async ({ world }) => {
     const { primary } = world.pair;
