@@ -20,6 +20,8 @@ export interface FaultContext {
   readonly onLeft: (left: LeftHistory) => Promise<void>;
 }
 
+const slowAtResumeMs = 250;
+
 type Strike = (context: FaultContext) => Promise<void>;
 
 /** name → what it is, for people. */
@@ -50,7 +52,11 @@ export const faults: Readonly<Record<string, Strike>> = {
     // Some Envoys of the others come over, and are the first that it hears of when it goes on, with an older state than they have.
     for (const other of context.world.planes) if (other !== hung) other.xds.cut();
     await pause(forMs / 2);
+    // Its own look at the database comes late, so that whoever does not wait for it would show.
+    context.world.pair.address.slowBy(slowAtResumeMs);
     hung.replica.resume();
+    await pause(4 * slowAtResumeMs);
+    context.world.pair.address.slowBy(0);
   },
   "postgres-kill": async ({ world }) => {
     const { primary } = world.pair;
@@ -60,6 +66,7 @@ export const faults: Readonly<Record<string, Strike>> = {
   failover: async ({ world, onLeft }) => onLeft(await world.pair.failover()),
   "failover-lagging": async (context) => {
     const { world, writers, onLeft } = context;
+    await world.pair.settled();
     world.pair.replication.become("stalled");
     const wanted = writers.acked + between(context, 5, 30);
     await waitFor("acknowledged writes that the standby lacks", () => writers.acked >= wanted, { timeoutMs: 30_000 });
@@ -105,7 +112,7 @@ async function stall(proxy: Reachable["xds"], forMs: number): Promise<void> {
 /** Until there is no room for one more byte. */
 async function fill(path: string): Promise<void> {
   const file = await open(path, "w");
-  for (let size = 1_048_576; size >= 1; ) {
+  for (let size = 33_554_432; size >= 1; ) {
     const isWritten = await file.write(Buffer.alloc(size, 1)).then(
       ({ bytesWritten }) => bytesWritten === size,
       () => false,

@@ -21,6 +21,8 @@ export interface FaultyRunOptions {
   readonly seed: number;
   /** No fault begins after this; ms. */
   readonly durationMs: number;
+  /** But for the first so many. */
+  readonly leastFaults?: number;
   /** Everything must be the same again within this after a fault; ms. */
   readonly convergeMs: number;
   readonly envoys: number;
@@ -99,7 +101,7 @@ class Run {
     this.#writers.goOn();
     const endsAt = performance.now() + this.options.durationMs;
     for (const name of this.#order()) {
-      if (performance.now() > endsAt) break;
+      if (performance.now() > endsAt && this.#struck.length >= (this.options.leastFaults ?? 0)) break;
       await this.#strike(name);
     }
     const attempts = await this.#writers.stop();

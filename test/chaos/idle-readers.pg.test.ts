@@ -22,6 +22,8 @@ const revisionsPerSecond = 10;
 /** Their endpoints are more than HTTP/2 lets through to a peer that does not read (64 KB). */
 const endpoints = 3_000;
 const mebibyte = 1_048_576;
+/** One response of theirs and the connection, generously. */
+const maxResponseMebibytes = 0.3;
 
 /** Readers that come back when they are cut. */
 class IdleReaders {
@@ -108,6 +110,7 @@ test(`${readers} Envoys that stop reading are cut within ${cutWithinMs / 1_000} 
   expect(idle.cuts).toBeGreaterThanOrEqual(readers);
   expect(idle.slowestMs).toBeGreaterThan(writeStallMs * 0.99);
   expect(idle.slowestMs).toBeLessThan(cutWithinMs + (asked === undefined ? 10_000 : 0));
-  // Queued, each revision would cost every reader its 100 KB, or at least an entry.
+  // Queued, each revision would cost every reader a response until it is cut; what one has under way it may cost.
+  expect(most - before).toBeLessThan(150 + readers * maxResponseMebibytes);
   expect(late - early).toBeLessThan(Math.max(40, early * 0.25));
 });
