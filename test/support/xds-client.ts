@@ -194,6 +194,8 @@ function dial(options: XdsClientOptions): { client: Client; call: ClientDuplexSt
 export interface DeafStream {
   /** Resolves when the server has cut it, with the HTTP/2 error code. */
   readonly cut: Promise<number>;
+  /** When the server began to answer, by performance.now(); undefined: it has not. */
+  readonly answeredAt: number | undefined;
   /** Lets go of its connection. */
   close(): void;
 }
@@ -228,7 +230,17 @@ export function openDeafXdsStream(options: Pick<XdsClientOptions, "port" | "node
     head.writeUInt32BE(message.length, 1);
     stream.write(Buffer.concat([head, message]));
   }
-  return { cut: new Promise((resolve) => stream.once("close", () => resolve(stream.rstCode ?? 0))), close };
+  let answeredAt: number | undefined;
+  stream.once("response", () => {
+    answeredAt = performance.now();
+  });
+  return {
+    cut: new Promise((resolve) => stream.once("close", () => resolve(stream.rstCode ?? 0))),
+    get answeredAt() {
+      return answeredAt;
+    },
+    close,
+  };
 }
 
 /** Opens one stream on a connection of its own. Nothing is asked or answered unless the test says so. */
