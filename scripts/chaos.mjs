@@ -70,14 +70,19 @@ for (const [name, value] of Object.entries(values)) {
   if (name !== "faults" && !/^\d{1,9}$/.test(value)) fail(`--${name} takes a whole number, and got ${JSON.stringify(value)}.`);
 }
 const asked = values.faults?.split(",") ?? Object.keys(faults).filter((name) => name !== "failover-lagging");
-for (const name of asked) if (!(name in faults)) fail(`There is no fault ${JSON.stringify(name)}; npm run chaos -- --help names them.`);
+for (const name of asked)
+  if (!(name in faults)) fail(`There is no fault ${JSON.stringify(name)}; npm run chaos -- --help names them.`);
 
 /** The kind of run → its test file, its project, and what it is told. */
 function kindOfRun() {
   if (values.cycles !== undefined)
     return ["pg", "test/chaos/chaos.pg.test.ts", { CYCLES: values.cycles, REPLICA_KILLS: values["replica-kills"] }];
   if (values["idle-readers"] !== undefined)
-    return ["pg", "test/chaos/idle-readers.pg.test.ts", { IDLE_READERS: values["idle-readers"], SECONDS: values.seconds ?? "120" }];
+    return [
+      "pg",
+      "test/chaos/idle-readers.pg.test.ts",
+      { IDLE_READERS: values["idle-readers"], SECONDS: values.seconds ?? "120" },
+    ];
   const { seconds = "600", simulated = "50", "converge-ms": convergeMs = "5000" } = values;
   const told = { FAULTS: asked.join(","), SECONDS: seconds, SIMULATED: simulated, CONVERGE_MS: convergeMs };
   return ["envoy", "test/chaos/faults.envoy.test.ts", told];

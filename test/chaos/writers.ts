@@ -45,8 +45,8 @@ const requestTimeoutMs = 15_000;
 const standardMaxPauseMs = 20;
 const maxRetryPauseMs = 100;
 const hangUpWithinMs = 30;
-/** 503 and 429 say that trying again may help. */
-const retryable = new Set([429, 503]);
+/** They say that trying again may help; 408 comes from a control plane that hung, and says nothing of an earlier try. */
+const retryable = new Set([408, 429, 503]);
 
 interface Answer {
   readonly status: number;
