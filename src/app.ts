@@ -283,7 +283,7 @@ class ControlPlane implements App {
 }
 
 function openStore(config: Config, log: Logger, metrics: Metrics): Promise<Store> {
-  const { url, mode, notify, apiPoolSize, feedPoolSize, connectTimeoutMs, queryTimeoutMs } = config.database;
+  const { url, mode, notify, apiPoolSize, feedPoolSize, connectTimeoutMs, queryTimeoutMs, connectionAgeMs } = config.database;
   return createStore({
     databaseUrl: url,
     notify,
@@ -292,6 +292,7 @@ function openStore(config: Config, log: Logger, metrics: Metrics): Promise<Store
     feedPoolSize,
     connectTimeoutMs,
     queryTimeoutMs,
+    connectionAgeMs,
     retention: toRetentionRule(config.history),
     log: log.child({ room: "store" }),
     metrics,
@@ -313,6 +314,14 @@ function servingOf({ lastKnownGood }: Follower): Pick<Readiness, "serving" | "la
   const { revision, writtenAt } = lastKnownGood;
   const ageMs = Math.max(0, systemClock.now() - writtenAt);
   return { serving: "last-known-good", lastKnownGood: { revision, ageMs, writtenAt: new Date(writtenAt).toISOString() } };
+}
+
+/** What the last change of history has cost, as this replica knows it. */
+function historyOf({ otherHistory }: Follower): Pick<Readiness, "otherHistory"> {
+  if (!otherHistory) return {};
+  const { at, lost, from, to, isWhole } = otherHistory;
+  const span = from === undefined || to === undefined ? {} : { from, to };
+  return { otherHistory: { at: new Date(at).toISOString(), lostRevisions: lost, ...span, isWhole } };
 }
 
 /** Builds everything; nothing listens and nothing is asked of the database yet. */
@@ -345,6 +354,7 @@ export async function createApp(config: Config, log: Logger): Promise<App> {
     waitingFor: waitingFor(app, follower, store.schemaFault()),
     validation: validator.state,
     ...servingOf(follower),
+    ...historyOf(follower),
     stateFile: keeper?.state ?? { state: "off" as const },
   });
   const api = await createApi({

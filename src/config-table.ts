@@ -1,9 +1,10 @@
 // Every key of the environment, once: its unit, default, bound and meaning. `chancery serve --help` prints the table, and
 // docs/configuration.md is made from it (a test compares the two). Limits say here what happens at them.
 // Called by: config.ts, config-help.ts.
+import { databaseSettings } from "./config-database.js";
 import { historySettings } from "./config-history.js";
 import { refusalSettings } from "./config-refusals.js";
-import { address, choice, file, integer, postgresUrl, type Setting, text, toggle } from "./config-settings.js";
+import { address, choice, file, integer, type Setting, text } from "./config-settings.js";
 import { xdsSettings } from "./config-xds.js";
 
 const second = 1000;
@@ -48,54 +49,7 @@ export const settings = {
       about: "How long open streams and requests get to end; then they are cut.",
     }),
   },
-  database: {
-    url: postgresUrl("DATABASE_URL", {
-      required: true,
-      about:
-        "Postgres, read and written by every replica: the primary. May go through pgbouncer in transaction mode (then set CHANCERY_NOTIFY=off).",
-    }),
-    migrationUrl: postgresUrl("DATABASE_MIGRATION_URL", {
-      required: false,
-      about: "Direct connection for `chancery migrate`, which holds a session lock; without it, DATABASE_URL.",
-    }),
-    mode: choice("CHANCERY_DB_MODE", ["postgres", "portable"], {
-      default: "postgres",
-      about:
-        "`portable`: no NOTIFY, and serializable transactions that are tried again, as distributed engines that speak Postgres' protocol offer them; through a pooler in transaction mode, too.",
-    }),
-    notify: toggle("CHANCERY_NOTIFY", {
-      default: true,
-      about: "LISTEN/NOTIFY as a hint that wakes the poll. Off: everything works, up to one poll interval later.",
-    }),
-    apiPoolSize: integer("CHANCERY_API_POOL_SIZE", {
-      unit: "connections",
-      default: 10,
-      min: 1,
-      max: 200,
-      about: "Connections for the admin API. A request beyond waits CHANCERY_DB_CONNECT_TIMEOUT_MS, then gets 503.",
-    }),
-    feedPoolSize: integer("CHANCERY_FEED_POOL_SIZE", {
-      unit: "connections",
-      default: 3,
-      min: 2,
-      max: 20,
-      about: "Connections for the feed and for status, so that API load can't starve them.",
-    }),
-    connectTimeoutMs: integer("CHANCERY_DB_CONNECT_TIMEOUT_MS", {
-      unit: "ms",
-      default: 3 * second,
-      min: 100,
-      max: minute,
-      about: "Wait for a connection, free or new; beyond it the call fails.",
-    }),
-    queryTimeoutMs: integer("CHANCERY_DB_QUERY_TIMEOUT_MS", {
-      unit: "ms",
-      default: 10 * second,
-      min: 100,
-      max: 5 * minute,
-      about: "Wait for one statement; beyond it the connection is thrown away and the call fails.",
-    }),
-  },
+  database: databaseSettings,
   history: historySettings,
   snapshot: {
     pollMs: integer("CHANCERY_POLL_MS", {

@@ -82,6 +82,14 @@ export interface Readiness {
   readonly serving?: "live" | "last-known-good";
   /** Of what is served then; ageMs: since it was written. */
   readonly lastKnownGood?: { readonly revision: Revision; readonly ageMs: number; readonly writtenAt: string };
+  /** The last time that the database turned out to hold another history, and what of the one before is lost, as this replica knew it. */
+  readonly otherHistory?: {
+    readonly at: string;
+    readonly lostRevisions: number;
+    readonly from?: Revision;
+    readonly to?: Revision;
+    readonly isWhole: boolean;
+  };
   /** Whether a start without the database would find a state on disk. */
   readonly stateFile?: { readonly state: "off" | "kept" | "failing"; readonly reason?: string; readonly revision?: Revision };
 }

@@ -20,6 +20,19 @@ const lastKnownGoodShown = Type.Object(
   { description: "What was kept on disk and is served, as the database has not answered since the start." },
 );
 
+const otherHistoryShown = Type.Object(
+  {
+    at: Type.String(),
+    lostRevisions: Type.Integer({
+      description: "Revisions that this replica had served or acknowledged and that the database lacks now.",
+    }),
+    from: Type.Optional(Type.Integer({ description: "The first of them. The number may be another revision's by now." })),
+    to: Type.Optional(Type.Integer({ description: "The last of them." })),
+    isWhole: Type.Boolean({ description: "false: there may be more before the first, which this replica never had." }),
+  },
+  { description: "The last time since the start that the database turned out to hold another history: it went back." },
+);
+
 const stateFileShown = Type.Object(
   {
     state: Type.Unsafe<string>({ type: "string", enum: ["off", "kept", "failing"] }),
@@ -46,6 +59,7 @@ export function operationCalls(api: Api, { ready, metrics }: ApiContext): void {
           validation: Type.Optional(validationShown),
           serving: Type.Optional(Type.Unsafe<string>({ type: "string", enum: ["live", "last-known-good"] })),
           lastKnownGood: Type.Optional(lastKnownGoodShown),
+          otherHistory: Type.Optional(otherHistoryShown),
           stateFile: Type.Optional(stateFileShown),
         }),
       ),

@@ -4,13 +4,15 @@ import { AppError, reasonOf } from "../errors.js";
 import { DesiredState } from "../model/desired-state.js";
 import { resourceTypes } from "../model/resource-type.js";
 import type { CommittedRevision, Revision } from "../model/revision.js";
-import { type KeptState, StateMismatch, type Store } from "../store/store.js";
+import { type KeptState, type RevisionMark, StateMismatch, type Store } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
+import { Freshness, within } from "./freshness.js";
+import { contradicts, KnownHistory, type OtherHistory } from "./known-history.js";
 import { Snapshots } from "./snapshots.js";
 
 export interface FollowerOptions {
-  readonly store: Pick<Store, "head" | "loadState" | "onRevisionHint" | "readAfter">;
+  readonly store: Pick<Store, "head" | "keptOf" | "loadState" | "onCommitted" | "onRevisionHint" | "readAfter">;
   /** Mean time between polls, ms; each wait is 75–125 % of it, so that replicas do not ask in step. */
   readonly pollMs: number;
   readonly removalGraceMs: number;
@@ -34,6 +36,8 @@ export interface Follower {
   isConnected(): boolean;
   /** Set while what was kept on disk is served, because the database has not answered since the start. */
   readonly lastKnownGood: LastKnownGood | undefined;
+  /** Set once the database turned out to hold another history: the last time that it did. */
+  readonly otherHistory: OtherHistory | undefined;
   close(): Promise<void>;
 }
 
@@ -46,14 +50,10 @@ export interface LastKnownGood {
 
 /** With a state on disk, the database gets this long for the first load; then that state is served. */
 const firstLoadMs = 2_000;
-/** While a state from disk is served, a stream waits so long for the database to say whether it is fresh. */
-const maxFreshnessMs = 1_000;
 /** Revisions read in one go; a replica further behind asks again at once. */
 const maxRevisionsPerRead = 200;
-/** Streams that open within this time share one read of the head. */
-const freshnessShareMs = 50;
-/** Waits after a failed read grow up to this. */
-const maxRetryMs = 5_000;
+/** Waits after a failed read grow up to this: what a replica may be late after the database is back. */
+const maxRetryMs = 2_000;
 
 /** What made the feed be read; values of a metric's label. */
 type PollCause = "timer" | "hint" | "stream" | "more";
@@ -71,19 +71,22 @@ class RevisionFollower implements Follower {
   #wake: (() => void) | undefined;
   #connected = false;
   #lastKnownGood: LastKnownGood | undefined;
+  #otherHistory: OtherHistory | undefined;
+  readonly #known = new KnownHistory();
+  /** Id of the revision of which it was told that the database has another history. */
+  #toldOf: string | undefined;
   #failures = 0;
   /** Set when the database's schema was too new at a look: a start ends then. */
   #tooNew: AppError | undefined;
   /** What the log was told last of why reading fails; "" while it does not. */
   #trouble = "";
   #removalTimer: NodeJS.Timeout | undefined;
-  #head: { startsAt: number; read: Promise<Revision | undefined> } | undefined;
   /** The newest revision that the database was seen to have. */
   #newest: Revision = 0;
   /** type → translations that the metric has. */
   readonly #counted = { cluster: 0, endpoint: 0, listener: 0, route: 0 };
   readonly #stopMeasuring: () => void;
-  readonly #waiting = new Set<{ revision: Revision; resolve: () => void }>();
+  readonly #freshness: Freshness;
   readonly #now: () => number;
 
   constructor(private readonly options: FollowerOptions) {
@@ -100,7 +103,19 @@ class RevisionFollower implements Follower {
       },
       onBuilt: (cause, ms) => options.metrics.observe("snapshot_build_seconds", { cause }, ms / 1_000),
     });
-    this.snapshots.setFreshness(() => this.#whenFresh());
+    this.#freshness = new Freshness({
+      head: () => options.store.head(),
+      own: () => ({ revision: this.snapshots.revision, id: this.snapshots.state?.id ?? "" }),
+      isWaitBounded: () => this.#lastKnownGood !== undefined,
+      isConnected: () => this.#connected,
+      onBehind: (head) => {
+        this.#newest = head;
+        this.#nudge("stream");
+      },
+      log: options.log,
+      now: this.#now,
+    });
+    this.snapshots.setFreshness(() => this.#freshness.whenFresh());
     this.#stopMeasuring = options.metrics.beforeScrape(() => this.#measure());
   }
 
@@ -118,12 +133,16 @@ class RevisionFollower implements Follower {
       await this.#tryRead(() => this.#load());
     }
     const stopHints = this.options.store.onRevisionHint(() => this.#nudge("hint"));
-    this.#abort.signal.addEventListener("abort", stopHints, { once: true });
+    const stopMarks = this.options.store.onCommitted((mark) => this.#known.acknowledge(mark));
+    for (const stop of [stopHints, stopMarks]) this.#abort.signal.addEventListener("abort", stop, { once: true });
     this.#loop = this.#follow();
   }
 
   get lastKnownGood(): LastKnownGood | undefined {
     return this.#lastKnownGood;
+  }
+  get otherHistory(): OtherHistory | undefined {
+    return this.#otherHistory;
   }
 
   /** Takes what was kept on disk, unless the database was quicker. */
@@ -132,6 +151,7 @@ class RevisionFollower implements Follower {
     const { rows, writtenAt } = kept;
     this.#lastKnownGood = { revision: rows.revision, writtenAt };
     this.options.onRevision?.(undefined);
+    this.#known.restart(rows, []);
     this.snapshots.load(DesiredState.from(rows), rows.pastRoutes);
     this.#published();
     const ageSeconds = Math.round((this.#now() - writtenAt) / 1_000);
@@ -177,12 +197,15 @@ class RevisionFollower implements Follower {
   async #load(isWanted: () => boolean = () => true): Promise<void> {
     const startedAt = performance.now();
     const { log, metrics, store } = this.options;
+    const { acknowledged } = this.#known;
     const rows = await store.loadState().catch((error: unknown) => {
       metrics.count("snapshot_failures_total", { reason: error instanceof StateMismatch ? "count" : "load" });
       throw error;
     });
     if (!isWanted()) return;
     this.#newest = rows.revision;
+    this.#freshness.loaded();
+    this.#known.restart(rows, acknowledged);
     this.options.onRevision?.(undefined);
     this.snapshots.load(DesiredState.from(rows), rows.pastRoutes);
     this.#published();
@@ -202,32 +225,42 @@ class RevisionFollower implements Follower {
   async #readNext(): Promise<boolean> {
     const state = this.snapshots.state;
     if (!state) return false;
-    const next = await this.options.store.readAfter({ revision: state.revision, id: state.id }, maxRevisionsPerRead);
-    if (next.kind !== "next") {
-      const { log, metrics } = this.options;
-      const facts = { revision: state.revision, id: state.id };
-      if (next.kind === "other-history") {
-        metrics.count("feed_histories_total", {});
-        log.error(facts, "the database has another history than this replica: everything is read again");
-      } else log.warn(facts, "what came after this replica's revision was pruned: everything is read again");
+    const at = { revision: state.revision, id: state.id };
+    const { acknowledged } = this.#known;
+    const next = await this.options.store.readAfter(at, maxRevisionsPerRead);
+    if (next.kind !== "next" || contradicts(next, acknowledged)) {
+      if (next.kind === "pruned")
+        this.options.log.warn(at, "what came after this replica's revision was pruned: everything is read again");
+      else await this.#tellOtherHistory(at);
       await this.#load();
       return false;
     }
     this.#newest = next.head;
     if (next.revisions.length === 0) return false;
-    for (const committed of next.revisions) this.options.onRevision?.(committed);
+    for (const committed of next.revisions) {
+      this.#known.add(committed);
+      this.options.onRevision?.(committed);
+    }
     this.snapshots.apply(next.revisions);
     this.#published();
     this.options.log.debug({ revision: this.snapshots.revision, revisions: next.revisions.length }, "revisions loaded");
     return this.snapshots.revision < next.head;
   }
 
+  /** Once, though the load that follows may fail and be tried again. */
+  async #tellOtherHistory(at: RevisionMark): Promise<void> {
+    if (this.#toldOf === at.id) return;
+    const other = this.#known.lostBut(await this.options.store.keptOf(this.#known.marks), this.#now());
+    this.#toldOf = at.id;
+    this.#otherHistory = other;
+    this.options.metrics.count("feed_histories_total", {});
+    this.options.metrics.count("feed_lost_revisions_total", {}, other.lost);
+    const facts = { ...at, lostRevisions: other.lost, lostFrom: other.from, lostTo: other.to, lostIsWhole: other.isWhole };
+    this.options.log.error(facts, "the database has another history than this replica: everything is read again");
+  }
+
   #published(): void {
-    for (const waiting of this.#waiting) {
-      if (waiting.revision > this.snapshots.revision) continue;
-      this.#waiting.delete(waiting);
-      waiting.resolve();
-    }
+    this.#freshness.published();
     this.#scheduleRemoval();
   }
 
@@ -236,47 +269,6 @@ class RevisionFollower implements Follower {
     if (this.#abort.signal.aborted) return;
     const next = this.snapshots.removeRetired();
     if (next !== undefined) this.#removalTimer = setTimeout(() => this.#scheduleRemoval(), Math.max(1, next - this.#now()));
-  }
-
-  // ---- Freshness: never older after newer ----------------------------------------------------------------------------
-
-  async #whenFresh(): Promise<boolean> {
-    const read = this.#sharedHead();
-    const head = await (this.#lastKnownGood ? within(maxFreshnessMs, read) : read);
-    if (head === undefined) return false;
-    if (this.snapshots.revision >= head) return true;
-    this.#newest = head;
-    this.#nudge("stream");
-    await new Promise<void>((resolve) => {
-      const waiting = { revision: head, resolve };
-      this.#waiting.add(waiting);
-      // With the database gone in between, the stream is served what there is after a while rather than never.
-      const giveUp = setTimeout(() => this.#waiting.delete(waiting) && resolve(), maxRetryMs);
-      giveUp.unref();
-    });
-    return this.snapshots.revision >= head;
-  }
-
-  /** A read that begins after the caller opened: one that is already under way may have seen an older head. */
-  #sharedHead(): Promise<Revision | undefined> {
-    const now = this.#now();
-    if (this.#head && this.#head.startsAt > now) return this.#head.read;
-    const startsAt = Math.max(now, (this.#head?.startsAt ?? 0) + freshnessShareMs);
-    const read = (
-      startsAt > now ? new Promise<void>((resolve) => setTimeout(resolve, startsAt - now).unref()) : Promise.resolve()
-    )
-      .then(() => this.options.store.head())
-      .then(
-        (head) => head.revision,
-        (error: unknown) => {
-          // While the feed can't read either, that has been told, and every stream that opens would tell it again.
-          const level = this.#connected ? "warn" : "debug";
-          this.options.log[level](failureFacts(error), "can't ask the database for its newest revision");
-          return undefined;
-        },
-      );
-    this.#head = { startsAt, read };
-    return read;
   }
 
   // ---- Waiting -------------------------------------------------------------------------------------------------------
@@ -349,12 +341,4 @@ class RevisionFollower implements Follower {
       this.#counted[type] = translations[type];
     }
   }
-}
-
-/** What the promise brings within so many ms; undefined: it has not by then. */
-function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms, undefined);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }

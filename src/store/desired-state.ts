@@ -8,6 +8,7 @@ import { objectTables, type RowKinds, space } from "./objects.js";
 import { type CountColumns, fromCountColumns, type ObjectCounts } from "./revisions.js";
 import { fromOverlayRow, type OverlayRow } from "./rollout-row.js";
 import type { SchemaColumns, SchemaGate } from "./schema-version.js";
+import { refuseStandby } from "./sqlstate.js";
 import { inTransaction, type Transaction } from "./transaction.js";
 
 /** The rows are not those that the revision recorded. Nothing may be served from them; `found` and `recorded` say where they differ. */
@@ -22,13 +23,13 @@ export class StateMismatch extends Error {
   }
 }
 
-type HeadRow = { readonly n: Revision; readonly id: string | null } & {
+type HeadRow = { readonly standby: boolean; readonly n: Revision; readonly id: string | null } & {
   readonly [K in keyof CountColumns]: number | null;
 } & SchemaColumns;
 
 // What the counter says and what the revision says are read together; revision 0 has no row, and no objects.
 const headQuery = `
-  select counter.n, revisions.id::text as id, revisions.clusters, revisions.endpoints, revisions.listeners, revisions.routes,
+  select pg_is_in_recovery() as standby, counter.n, revisions.id::text as id, revisions.clusters, revisions.endpoints, revisions.listeners, revisions.routes,
          schema.version as schema_version, schema.compatible_from
     from revision_counter as counter left join revisions on revisions.revision = counter.n left join schema_version as schema on true`;
 
@@ -45,7 +46,7 @@ const pastRoutesQuery = `
 
 /**
  * One repeatable-read transaction: all tables as of one commit.
- * @throws StateMismatch, QueryFailure, schema_too_new
+ * @throws StateMismatch, QueryFailure, also of a standby, schema_too_new
  */
 export async function loadState(pool: pg.Pool, schema: SchemaGate, queryTimeoutMs: number): Promise<StateRows> {
   return inTransaction(
@@ -53,6 +54,7 @@ export async function loadState(pool: pg.Pool, schema: SchemaGate, queryTimeoutM
     { begin: "begin isolation level repeatable read read only", queryTimeoutMs },
     async (transaction) => {
       const [head] = await transaction.query<HeadRow>(headQuery);
+      refuseStandby(head?.standby);
       if (head) schema.see(head);
       const revision = head?.n ?? 0;
       const clusters = await all(transaction, "cluster");

@@ -36,6 +36,7 @@ export async function claimKey(transaction: Transaction, { key, requestHash }: I
     [key, requestHash],
   );
   if (made.length > 0) return undefined;
+  // Locked, so that this transaction's commit waits for a synchronous standby: a restarted primary shows what its standby may not have.
   const [first] = await transaction.query<{
     request_hash: string;
     answer: unknown;
@@ -43,7 +44,7 @@ export async function claimKey(transaction: Transaction, { key, requestHash }: I
     revision: Revision | null;
   }>(
     `select known.request_hash, known.answer, known.revision_id::text as id, revisions.revision
-       from idempotency_keys as known left join revisions on revisions.id = known.revision_id where known.key = $1`,
+       from idempotency_keys as known left join revisions on revisions.id = known.revision_id where known.key = $1 for update of known`,
     [key],
   );
   if (first?.request_hash !== requestHash)

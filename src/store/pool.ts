@@ -3,7 +3,7 @@
 // statements, no SET. Server-side timeouts are therefore set per transaction (transaction.ts); these here are the client's own.
 import pg from "pg";
 import type { Logger } from "../telemetry/logger.js";
-import { QueryFailure, toAppError } from "./sqlstate.js";
+import { QueryFailure, refuseStandby, toAppError } from "./sqlstate.js";
 
 /** One pool and its limits. */
 export interface PoolOptions {
@@ -15,6 +15,8 @@ export interface PoolOptions {
   readonly connectTimeoutMs: number;
   /** Longest wait for the answer to one statement. A blackholed connection is noticed by this alone. */
   readonly queryTimeoutMs: number;
+  /** A connection is made anew after this long: the address may lead to another server by then, although the old one still answers. */
+  readonly connectionAgeMs: number;
   readonly log: Logger;
 }
 
@@ -31,7 +33,7 @@ const clientTypes = {
 };
 
 /** What every connection is opened with, pooled or not. */
-export function clientConfig(options: Omit<PoolOptions, "size" | "log">): pg.ClientConfig {
+export function clientConfig(options: Omit<PoolOptions, "size" | "log" | "connectionAgeMs">): pg.ClientConfig {
   return {
     connectionString: options.databaseUrl,
     application_name: `chancery-${options.name}`,
@@ -42,9 +44,21 @@ export function clientConfig(options: Omit<PoolOptions, "size" | "log">): pg.Cli
   };
 }
 
-/** A pool that connects when first used, and whose waits all end. */
+/**
+ * A pool that connects when first used, and whose waits all end. A standby is not connected to: a primary becomes one only by a restart, so
+ * that one look for each connection is enough, unless a pooler stands in between (then the feed's own look tells, revision-feed.ts).
+ */
 export function createPool(options: PoolOptions): pg.Pool {
-  const pool = new pg.Pool({ ...clientConfig(options), max: options.size });
+  const pool = new pg.Pool({
+    ...clientConfig(options),
+    max: options.size,
+    maxLifetimeSeconds: options.connectionAgeMs / 1_000,
+    onConnect: async (client) => {
+      const look = { text: "select pg_is_in_recovery() as standby", query_timeout: options.connectTimeoutMs };
+      const { rows } = await client.query<{ readonly standby: boolean }>(look);
+      refuseStandby(rows[0]?.standby);
+    },
+  });
   // An idle connection that breaks is thrown away by the pool; without a listener it would end the process. That the database is away,
   // if it is, the feed tells, once. Not the error itself: pg hangs the whole client onto it.
   pool.on("error", (error) => {
@@ -67,4 +81,22 @@ export async function read<Row extends pg.QueryResultRow>(
   } catch (error) {
     throw toAppError(new QueryFailure(error));
   }
+}
+
+/**
+ * The same, and the answer of a standby is none: for what must not be old. The statement selects `pg_is_in_recovery() as standby`.
+ * @throws database_unavailable
+ */
+export async function readPrimary<Row extends pg.QueryResultRow & { readonly standby: boolean }>(
+  pool: pg.Pool,
+  text: string,
+  values: readonly unknown[] = [],
+): Promise<Row[]> {
+  const rows = await read<Row>(pool, text, values);
+  try {
+    refuseStandby(rows[0]?.standby);
+  } catch (error) {
+    throw toAppError(error);
+  }
+  return rows;
 }

@@ -6,7 +6,7 @@ import type { NodeDrainChange } from "../model/node-drain.js";
 import type { Change, CommittedRevision, Kind, ObjectKinds, OverlayChange, Revision } from "../model/revision.js";
 import { type NodeDrainSpec, nodeDrainKind } from "./node-drain-row.js";
 import { objectTables, type RowKinds } from "./objects.js";
-import { read } from "./pool.js";
+import { readPrimary } from "./pool.js";
 import type { RevisionMark } from "./revisions.js";
 import { fromOverlaySpec, type OverlaySpec, overlayKind } from "./rollout-row.js";
 import type { SchemaColumns, SchemaGate } from "./schema-version.js";
@@ -30,6 +30,7 @@ type ChangeColumns = {
 }[Kind];
 
 interface RevisionColumns extends SchemaColumns {
+  readonly standby: boolean;
   readonly head: Revision;
   readonly cut: Revision | null;
   readonly own_id: string | null;
@@ -56,7 +57,7 @@ type FeedRow = RevisionColumns &
 // pruned is known by the cut: what comes after it is whole. The changes are read in a lateral with an order of its own, which the planner
 // can't flatten: as a plain join it read all of `changes`, the whole history, for each poll (25 ms with 13,000 of them, measured).
 const feedQuery = `
-  select counter.n as head, cut.revision as cut,
+  select pg_is_in_recovery() as standby, counter.n as head, cut.revision as cut,
          coalesce((select id from revisions where revision = $1), case when cut.revision = $1 then cut.id end)::text as own_id,
          schema.version as schema_version, schema.compatible_from,
          next.revision, next.id::text as id, change.kind, change.name, change.before, change.after
@@ -73,9 +74,9 @@ interface FedRevision {
   readonly nodeDrains: NodeDrainChange[];
 }
 
-/** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable, schema_too_new */
+/** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable, also of a standby, schema_too_new */
 export async function readAfter(pool: pg.Pool, schema: SchemaGate, at: RevisionMark, limit: number): Promise<FeedAnswer> {
-  const rows = await read<FeedRow>(pool, feedQuery, [at.revision, limit]);
+  const rows = await readPrimary<FeedRow>(pool, feedQuery, [at.revision, limit]);
   const [first] = rows;
   if (first) schema.see(first);
   if (!first || first.head < at.revision) return { kind: "other-history" };

@@ -12,7 +12,7 @@ export const channels = { revision: "chancery_revision", sync: "chancery_sync" }
 export type Channel = keyof typeof channels;
 
 const minRetryMs = 100;
-const maxRetryMs = 5_000;
+const maxRetryMs = 2_000;
 /** A connection that died silently is found by this. Until then hints are missing, and the poll goes on. */
 const pingMs = 15_000;
 
@@ -21,6 +21,8 @@ export interface HintOptions {
   readonly databaseUrl: string;
   readonly connectTimeoutMs: number;
   readonly queryTimeoutMs: number;
+  /** It listens anew after this long, as the address may lead elsewhere by then: a server that is the primary no more notifies nobody. */
+  readonly connectionAgeMs: number;
   readonly log: Logger;
   /** Called for each notice, and for every channel after each connect, as notices may have been missed. */
   readonly onHint: (channel: Channel) => void;
@@ -58,7 +60,7 @@ export class RevisionHints {
     }
   }
 
-  /** Returns when closed, throws when the connection is lost. */
+  /** Returns when closed or of age, throws when the connection is lost. */
   async #listen(): Promise<void> {
     const client = new pg.Client(clientConfig({ ...this.options, name: "hints" }));
     const lost = new Promise<never>((_, reject) => {
@@ -75,8 +77,9 @@ export class RevisionHints {
       if (this.#failures > 0) this.options.log.info({}, "notices are on again");
       this.#failures = 0;
       for (const [name] of entries) this.options.onHint(name);
-      while (!this.#abort.signal.aborted) {
-        await Promise.race([lost, this.#pause(pingMs)]);
+      const endsAt = performance.now() + this.options.connectionAgeMs;
+      while (!this.#abort.signal.aborted && performance.now() < endsAt) {
+        await Promise.race([lost, this.#pause(Math.min(pingMs, this.options.connectionAgeMs))]);
         if (!this.#abort.signal.aborted) await client.query("select 1");
       }
     } finally {

@@ -4,7 +4,7 @@ import pg from "pg";
 import { AppError } from "../errors.js";
 import type { Author, Kind, Revision } from "../model/revision.js";
 import type { NodeDrainRowChange } from "./node-drain-tx.js";
-import { read } from "./pool.js";
+import { read, readPrimary } from "./pool.js";
 import type { OverlayRowChange } from "./rollout-writes.js";
 import type { Transaction } from "./transaction.js";
 import type { RowChange } from "./write-tx.js";
@@ -73,12 +73,23 @@ export function commitStatement(
 
 /** The newest revision: two look-ups by primary key. @throws database_unavailable */
 export async function readHead(pool: pg.Pool): Promise<RevisionMark> {
-  const [row] = await read<RevisionMark>(
+  const [row] = await readPrimary<RevisionMark & { readonly standby: boolean }>(
     pool,
-    `select counter.n as revision, coalesce(revisions.id::text, '') as id
+    `select pg_is_in_recovery() as standby, counter.n as revision, coalesce(revisions.id::text, '') as id
        from revision_counter as counter left join revisions on revisions.revision = counter.n`,
   );
-  return row ?? { revision: 0, id: "" };
+  return { revision: row?.revision ?? 0, id: row?.id ?? "" };
+}
+
+/** Which of these revisions the database still has, by id. @throws database_unavailable */
+export async function keptOf(pool: pg.Pool, marks: readonly RevisionMark[]): Promise<ReadonlySet<string>> {
+  const rows = await read<{ readonly id: string }>(
+    pool,
+    `select revisions.id::text as id from revisions
+       join unnest($1::bigint[], $2::uuid[]) as known(revision, id) on known.revision = revisions.revision and known.id = revisions.id`,
+    [marks.map(({ revision }) => revision), marks.map(({ id }) => id)],
+  );
+  return new Set(rows.map(({ id }) => id));
 }
 
 /** Tells at the beginning of a write what its commit would find: that its base is not the newest revision. @throws precondition_failed */
@@ -93,9 +104,13 @@ export function otherBase(base: Revision, current: Revision): AppError {
   return new AppError("precondition_failed", { current, detail });
 }
 
-/** The number under which a write's id was committed; undefined: it was not, so far. @throws database_unavailable */
+/**
+ * The number under which a write's id was committed; undefined: it was not, so far. Locked, so that this statement has a commit of its own,
+ * which waits for a synchronous standby as any does: after a restart a primary shows commits that its standby never got.
+ * @throws database_unavailable
+ */
 export async function findCommitted(pool: pg.Pool, id: string): Promise<Revision | undefined> {
-  const [row] = await read<{ revision: Revision }>(pool, "select revision from revisions where id = $1", [id]);
+  const [row] = await read<{ revision: Revision }>(pool, "select revision from revisions where id = $1 for update", [id]);
   return row?.revision;
 }
 

@@ -66,6 +66,17 @@ const failureClasses: ReadonlyMap<string, FailureKind> = new Map([
   ["57", "unavailable"],
 ]);
 
+/**
+ * What was asked is a standby: its reads succeed, and are as old as it lags. Told as the server itself tells it to a writer (25006), so that
+ * it counts as a database that is away. @throws QueryFailure
+ */
+export function refuseStandby(isStandby: boolean | undefined): void {
+  if (!isStandby) return;
+  const error = new pg.DatabaseError("the server is a standby in recovery, and reads go to the primary", 0, "error");
+  error.code = sqlState.readOnlyTransaction;
+  throw new QueryFailure(error);
+}
+
 /** A statement that failed. `state` is undefined when the server did not answer: connection or client-side timeout. */
 export class QueryFailure extends Error {
   readonly kind: FailureKind;
@@ -75,9 +86,9 @@ export class QueryFailure extends Error {
   readonly detail: string | undefined;
 
   constructor(cause: unknown) {
-    super("the database did not do what it was asked", { cause });
+    super("the database did not do what it was asked", { cause: cause instanceof QueryFailure ? cause.cause : cause });
     this.name = "QueryFailure";
-    const answered = cause instanceof pg.DatabaseError ? cause : undefined;
+    const answered = this.cause instanceof pg.DatabaseError ? this.cause : undefined;
     this.state = answered?.code;
     this.constraint = answered?.constraint;
     this.detail = answered?.detail;

@@ -18,7 +18,7 @@ import { createRebalanceStore, type RebalanceStore } from "./rebalance-store.js"
 import { type PruneStep, pruneStep, type RetentionRule } from "./retention.js";
 import { type FeedAnswer, readAfter } from "./revision-feed.js";
 import { type Channel, RevisionHints } from "./revision-hints.js";
-import { type RevisionMark, readHead } from "./revisions.js";
+import { keptOf, type RevisionMark, readHead } from "./revisions.js";
 import { createRolloutStore, type RolloutStore } from "./rollout-store.js";
 import { SchemaGate } from "./schema-version.js";
 import { toAppError } from "./sqlstate.js";
@@ -98,6 +98,8 @@ export interface StoreOptions {
   readonly feedPoolSize: number;
   readonly connectTimeoutMs: number;
   readonly queryTimeoutMs: number;
+  /** Age at which a connection is made anew. */
+  readonly connectionAgeMs: number;
   /** How much of the history is kept; undefined: all of it. */
   readonly retention?: RetentionRule | undefined;
   readonly log: Logger;
@@ -118,6 +120,10 @@ export interface Store {
   prune(rule: RetentionRule): Promise<PruneStep>;
   /** The newest revision. @throws database_unavailable */
   head(): Promise<RevisionMark>;
+  /** Which of these revisions the database still has, by id. @throws database_unavailable */
+  keptOf(marks: readonly RevisionMark[]): Promise<ReadonlySet<string>>;
+  /** Called for each revision that this process committed, before its writer is told. Returns the unsubscription. */
+  onCommitted(callback: (mark: RevisionMark) => void): () => void;
   /** Everything at one revision. @throws StateMismatch when the rows are not those that the revision recorded, database_unavailable, schema_too_new */
   loadState(): Promise<StateRows>;
   /** What was committed after `at`, at most `limit` revisions. @throws database_unavailable, schema_too_new */
@@ -146,7 +152,11 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   const load = createPool({ ...options, name: "load", size: 1, queryTimeoutMs: loadTimeoutMs });
   const jobsQueryTimeoutMs = Math.min(queryTimeoutMs, maxJobQueryTimeoutMs);
   const jobs = createPool({ ...options, name: "jobs", size: jobsPoolSize, queryTimeoutMs: jobsQueryTimeoutMs });
-  const jobOptions = { pool: jobs, queryTimeoutMs: jobsQueryTimeoutMs, notify, portable, log, metrics };
+  const committed = new Set<(mark: RevisionMark) => void>();
+  const onCommitted = (mark: RevisionMark): void => {
+    for (const callback of committed) callback(mark);
+  };
+  const jobOptions = { pool: jobs, queryTimeoutMs: jobsQueryTimeoutMs, notify, portable, onCommitted, log, metrics };
   const hinted: Readonly<Record<Channel, Set<() => void>>> = { revision: new Set(), sync: new Set() };
   const onHint = (channel: Channel): void => {
     metrics.count("feed_hints_total", { channel });
@@ -170,11 +180,16 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     });
   return {
     write: (author, work, choices) =>
-      observe("write", () => write({ pool: api, queryTimeoutMs, notify, portable, log, metrics }, author, work, choices)),
+      observe("write", () => write({ ...jobOptions, pool: api, queryTimeoutMs }, author, work, choices)),
     read: observeReads(createReads(api), observe),
     history: createHistory(api),
     prune,
     head: () => observe("head", () => readHead(feed)),
+    keptOf: (marks) => observe("kept_of", () => keptOf(feed, marks)),
+    onCommitted: (callback) => {
+      committed.add(callback);
+      return () => committed.delete(callback);
+    },
     loadState: () => observe("load_state", loadAll),
     readAfter: (at, limit) => observe("read_after", () => readAfter(feed, schema, at, limit)),
     schemaFault: () => schema.reason,

@@ -31,6 +31,8 @@ export interface WriteOptions {
   readonly notify: boolean;
   /** Serializable transactions, tried again as long as there is time: what distributed engines offer (ADR 0035). */
   readonly portable: boolean;
+  /** Told of each revision before its writer is. */
+  readonly onCommitted?: ((mark: RevisionMark) => void) | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -134,11 +136,14 @@ async function checkAll(
 }
 
 function written<T>(
-  { metrics }: WriteOptions,
+  { metrics, onCommitted }: WriteOptions,
   value: Omit<Written<T>, "committed">,
   committed: RevisionMark | undefined,
 ): Written<T> {
-  if (committed) metrics.count("store_revisions_total", {});
+  if (committed) {
+    metrics.count("store_revisions_total", {});
+    onCommitted?.(committed);
+  }
   return { ...value, committed };
 }
 

@@ -87,6 +87,11 @@ export const metricTable = {
     labels: [],
     help: "Times that the database turned out to hold another history, and everything was read again.",
   },
+  feed_lost_revisions_total: {
+    kind: "counter",
+    labels: [],
+    help: "Revisions that this replica had served or acknowledged and that the database's other history lacks.",
+  },
 
   serving_last_known_good: {
     kind: "gauge",

@@ -65,6 +65,7 @@ export async function startApi(options: ApiUnderTestOptions = {}): Promise<ApiUn
     apiPoolSize: 8,
     feedPoolSize: 2,
     connectTimeoutMs,
+    connectionAgeMs: 60_000,
     queryTimeoutMs,
     log,
     metrics: createMetrics(),

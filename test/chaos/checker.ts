@@ -4,7 +4,7 @@ import type { RecordedRevision, RunHistory, Sets, WriteAttempt } from "./history
 
 /** Each list is empty after a good run; texts name the token or the revision. */
 export interface Verdict {
-  /** Acknowledged, and in no revision. */
+  /** Acknowledged, in no revision, and not told as lost by the product. */
   readonly lost: readonly string[];
   /** In more than one revision. */
   readonly twice: readonly string[];
@@ -38,10 +38,13 @@ export function judge(history: RunHistory): Verdict {
   }
   const attempts = new Map(history.attempts.map((attempt) => [attempt.token, attempt]));
   const there = (attempt: WriteAttempt): readonly RecordedRevision[] => byToken.get(attempt.token) ?? [];
+  const isMissing = (attempt: WriteAttempt): boolean => attempt.outcome === "acked" && there(attempt).length === 0;
   const tokens = (wrong: (attempt: WriteAttempt) => boolean): string[] =>
     history.attempts.filter(wrong).map(({ token }) => token);
+  const isTold = ({ revision = 0 }: WriteAttempt): boolean =>
+    (history.toldLost ?? []).some(([from, to]) => from <= revision && revision <= to);
   return {
-    lost: tokens((attempt) => attempt.outcome === "acked" && there(attempt).length === 0),
+    lost: tokens((attempt) => isMissing(attempt) && !isTold(attempt)),
     twice: tokens((attempt) => there(attempt).length > 1),
     undead: tokens((attempt) => attempt.outcome === "refused" && there(attempt).length > 0),
     misnumbered: tokens(
@@ -61,6 +64,12 @@ export function judge(history: RunHistory): Verdict {
   };
 }
 
+/** How many acknowledged writes are in no revision, told or not. */
+export function countMissing({ attempts, revisions }: RunHistory): number {
+  const tokens = new Set(revisions.map(({ token }) => token));
+  return attempts.filter(({ outcome, token }) => outcome === "acked" && !tokens.has(token)).length;
+}
+
 /** The lists of a verdict that are not empty, for people: `lost 3: a, b, c`. */
 export function faultsIn(verdict: Verdict): readonly string[] {
   return Object.entries(verdict)
@@ -74,18 +83,19 @@ function isWhole({ changes }: RecordedRevision, sets: Sets): boolean {
   return made.size === wanted.length && wanted.every(([name, value]) => made.has(name) && made.get(name) === value);
 }
 
-function gapsIn({ revisions, counter }: RunHistory): string[] {
+function gapsIn({ initial, revisions, counter }: RunHistory): string[] {
+  const before = initial?.revision ?? 0;
   const wrong = revisions.flatMap(({ revision }, index) => {
-    const expected = (revisions[index - 1]?.revision ?? 0) + 1;
+    const expected = (revisions[index - 1]?.revision ?? before) + 1;
     return revision === expected ? [] : [`${revision} where ${expected} should be`];
   });
-  const last = revisions.at(-1)?.revision ?? 0;
+  const last = revisions.at(-1)?.revision ?? before;
   return counter === last ? wrong : [...wrong, `the counter says ${counter}, and ${last} is the last`];
 }
 
 /** Runs through the changes from the beginning: each must begin where the last one ended, and the tables where all have ended. */
-function replayed({ revisions, objects }: RunHistory): Pick<Verdict, "leaps" | "drifted"> {
-  const state = new Map<string, number>();
+function replayed({ initial, revisions, objects }: RunHistory): Pick<Verdict, "leaps" | "drifted"> {
+  const state = new Map(Object.entries(initial?.objects ?? {}));
   const leaps: string[] = [];
   for (const { revision, changes } of revisions) {
     for (const { name, before, after } of changes) {

@@ -1,7 +1,10 @@
 // What a chaos run leaves behind, in two halves: what the writers were told, and what the database holds after the last fault.
 // In: nothing. Out: shapes only. Written by writers.ts and evidence.ts, judged by checker.ts.
 
-/** name → the number that the object holds after the write; undefined: it is gone. */
+/**
+ * name → the number that the object holds after the write; undefined: it is gone. A cluster goes by its name and holds the number as its
+ * bound of connections; a route is `route <name>` and holds it as its timeout.
+ */
 export type Sets = Readonly<Record<string, number | undefined>>;
 
 /** One write as its writer knows it. `token` is in no other write, and travels with it as the reason of its revision. */
@@ -35,7 +38,9 @@ export interface RecordedRevision {
 /** All that a run can be judged by. */
 export interface RunHistory {
   readonly attempts: readonly WriteAttempt[];
-  /** Sorted by revision. */
+  /** What the objects were when the writers began; left out: there were none, and no revision. */
+  readonly initial?: { readonly revision: number; readonly objects: Readonly<Record<string, number>> };
+  /** Since then, sorted by revision. */
   readonly revisions: readonly RecordedRevision[];
   /** What revision_counter says. */
   readonly counter: number;
@@ -45,4 +50,6 @@ export interface RunHistory {
   readonly auditBreak: string | undefined;
   /** replica → the revision that it serves, some seconds after the last fault. */
   readonly served: Readonly<Record<string, number>>;
+  /** Revisions that the product itself told as lost, after a failover to a standby that lagged: from and to, both included. */
+  readonly toldLost?: readonly (readonly [number, number])[];
 }

@@ -1,143 +1,47 @@
-// A Postgres of a chaos run's own, which can be killed as by the machine's out-of-memory killer: all of its processes at once, with
-// what they had in shared memory and not yet written. Kept by such a kill is what the kernel was given: it is no test of a power cut.
-// In: nothing. Out: a URL that stays the same, crash() and start(). Called by chaos.pg.test.ts.
-import { execFile } from "node:child_process";
+// A Postgres of a chaos run's own, alone, which can be killed and started again.
+// In: settings. Out: a URL that stays the same, crash() and start(). Called by world.ts.
 import { randomUUID } from "node:crypto";
-import { readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import pg from "pg";
 import { startEmbeddedPostgres } from "../../src/demo/embedded-postgres.js";
-import { findPostgres, type PostgresBinaries } from "../../src/demo/postgres-binaries.js";
 import { accountFor } from "../../src/demo/postgres-folders.js";
-import { type DataFolder, releaseServer, startServer, stopServer } from "../../src/demo/postgres-process.js";
-import { onCleanup } from "../support/cleanup.js";
-import { tellReaper } from "../support/reaper.js";
-import { waitFor } from "../support/wait.js";
+import { type PostgresServer, quickRecovery, watchServer } from "./postgres-server.js";
 
-/** One server on one data folder, at one port, however often it is killed. */
-export interface KillablePostgres {
+export interface KillablePostgres extends PostgresServer {
   /** Of an empty database, `chaos`, on it. */
   readonly url: string;
-  /** SIGKILL to the postmaster and every process that it has; resolves when all of them are gone, with how many there were. */
-  crash(): Promise<number>;
-  /** Starts it on what is on disk; resolves when recovery is over and it takes connections. */
-  start(): Promise<void>;
 }
 
-/**
- * After a crash Postgres has everything below its data folder synced before it replays its log: file by file that is 1.5 s of a busy
- * disk, by one call 0.4 s. The log itself is as in production: fsync and synchronous_commit are on.
- */
-const quickRecovery: Readonly<Record<string, string>> =
-  process.platform === "linux" ? { recovery_init_sync_method: "syncfs" } : {};
-const run = promisify(execFile);
+/** Named as the test run's own server is: what a killed run leaves is removed by the next one. */
+export const freshFolder = (): string => join(tmpdir(), `chancery-test-postgres-${randomUUID()}`);
 
 /** `settings` are the server's: `{ synchronous_commit: "off" }`. */
-export async function startKillablePostgres(settings: Readonly<Record<string, string>> = {}): Promise<KillablePostgres> {
-  // Named as the test run's own server is: what a killed run leaves is removed by the next one.
-  const dataDir = join(tmpdir(), `chancery-test-postgres-${randomUUID()}`);
+export async function startKillablePostgres(
+  settings: Readonly<Record<string, string>> = {},
+  dataDir = freshFolder(),
+): Promise<KillablePostgres> {
   const server = await startEmbeddedPostgres({ dataDir, log: () => {} });
   const cluster = join(server.dataDir, "cluster");
-  const folder: DataFolder = { root: server.dataDir, cluster, account: await accountFor(cluster) };
-  const binaries = await findPostgres(folder.account);
-  const port = Number(new URL(server.url).port);
-  let pid = server.pid;
-  tellReaper(`+${pid}`);
-  onCleanup("Postgres of a chaos run", async () => {
-    await stopServer(pid);
-    tellReaper(`-${pid}`);
-    await releaseServer(folder);
-    await rm(folder.root, { recursive: true, force: true });
-  });
+  const folder = { root: server.dataDir, cluster, account: await accountFor(cluster) };
+  const watched = await watchServer(folder, Number(new URL(server.url).port), server.pid);
   await prepare(server.url, { ...quickRecovery, ...settings });
   const url = new URL(server.url);
   url.pathname = "/chaos";
-  return {
-    url: url.href,
-    async crash() {
-      // Stopped first: what it forks between the look and the kill would live on, and hold its shared memory.
-      signal(pid, "SIGSTOP");
-      const isStopped = async (): Promise<boolean> => (await processes()).some((one) => one.pid === pid && one.state === "T");
-      await waitFor("the postmaster has stopped", isStopped, { everyMs: 1 });
-      const children = (await processes()).filter(({ parent }) => parent === pid);
-      const victims = new Set([pid, ...children.map((child) => child.pid)]);
-      for (const victim of victims) signal(victim, "SIGKILL");
-      // A zombie is gone, too: it has let go of everything.
-      const live = async () =>
-        (await processes()).filter((one) => victims.has(one.pid) && one.state !== "Z" && one.state !== "X");
-      await waitFor("all of Postgres is gone", async () => (await live()).length === 0, { everyMs: 5 });
-      tellReaper(`-${pid}`);
-      return victims.size;
-    },
-    async start() {
-      pid = await startAgain(folder, binaries, port);
-      tellReaper(`+${pid}`);
-    },
-  };
+  return { ...watched, url: url.href };
 }
 
 async function prepare(url: string, settings: Readonly<Record<string, string>>): Promise<void> {
   const admin = new pg.Client({ connectionString: url });
   await admin.connect();
-  for (const [name, value] of Object.entries(settings))
-    await admin.query(`alter system set ${pg.escapeIdentifier(name)} = ${pg.escapeLiteral(value)}`);
-  await admin.query("select pg_reload_conf()");
+  await alterSystem(admin, settings);
   await admin.query("create database chaos");
   await admin.end();
 }
 
-/** The kernel may take a moment to let go of a killed server's shared memory and port. */
-async function startAgain(folder: DataFolder, binaries: PostgresBinaries, port: number): Promise<number> {
-  let failure: unknown;
-  const start = () =>
-    startServer(folder, binaries, { port, fsync: true }).catch((error: unknown) => {
-      failure = error;
-      return undefined;
-    });
-  const started = await waitFor("Postgres starts again", start, { everyMs: 200 }).catch(() => undefined);
-  if (!started) throw failure;
-  return started.pid;
-}
-
-interface ProcessStatus {
-  readonly pid: number;
-  readonly parent: number;
-  /** `T`: stopped, `Z` and `X`: dead; see proc(5). */
-  readonly state: string;
-}
-
-/** All there are. Linux tells by files, without a process that must be started to ask. */
-async function processes(): Promise<ProcessStatus[]> {
-  if (process.platform !== "linux") {
-    const { stdout } = await run("ps", ["-A", "-o", "pid=,ppid=,stat="]);
-    const lines = stdout.trim().split("\n");
-    return lines
-      .map((line) => line.trim().split(/\s+/))
-      .map(([pid, parent, state = ""]) => statusOf(pid, parent, state.slice(0, 1)));
-  }
-  const names = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
-  const found = await Promise.all(
-    names.map(async (pid) => {
-      const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-      const [, state, parent] = /\) (\S) (\d+)/.exec(text) ?? [];
-      return state === undefined ? [] : [statusOf(pid, parent, state)];
-    }),
-  );
-  return found.flat();
-}
-
-const statusOf = (pid: string | undefined, parent: string | undefined, state: string): ProcessStatus => ({
-  pid: Number(pid),
-  parent: Number(parent),
-  state,
-});
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch {
-    // It ended by itself, as its parent is gone.
-  }
+/** Takes effect at once, where a setting can. */
+export async function alterSystem(admin: pg.Client, settings: Readonly<Record<string, string>>): Promise<void> {
+  for (const [name, value] of Object.entries(settings))
+    await admin.query(`alter system set ${pg.escapeIdentifier(name)} = ${pg.escapeLiteral(value)}`);
+  await admin.query("select pg_reload_conf()");
 }

@@ -3,6 +3,8 @@
 // In: the replicas' addresses. Out: what each writer was told. Called by chaos.pg.test.ts.
 import { setTimeout as pause } from "node:timers/promises";
 import { randomFrom } from "../plan/random-writes.js";
+import type { Json } from "../support/api-client.js";
+import { waitFor } from "../support/wait.js";
 import type { Sets, WriteAttempt } from "./history.js";
 
 /** How many there are, where they write, and how they behave. */
@@ -15,6 +17,12 @@ export interface WriterOptions {
   readonly hangUpOneIn: number;
   /** False: a mutant, which asks again without a key. */
   readonly isKeyed?: boolean;
+  /** Routes, by the names that they go by in a Sets, that are written as well; they exist. */
+  readonly routes?: ReadonlyMap<string, Json>;
+  /** They begin when they are told to go on. */
+  readonly isHeld?: boolean;
+  /** Longest pause between two writes of a writer, ms. */
+  readonly maxPauseMs?: number;
 }
 
 /** A group of writers under way. */
@@ -23,18 +31,22 @@ export interface Writers {
   readonly hungUp: number;
   /** `<status> <code>` of answers that were neither a success nor to be expected of a database or replica that is away. */
   readonly unexpected: readonly string[];
+  /** No new write begins; resolves when the last ones have ended. */
+  hold(): Promise<void>;
+  /** They go on. */
+  goOn(): void;
   /** Every write ends with an answer, or as unknown after `patienceMs`. Resolves with all of them. */
   stop(patienceMs?: number): Promise<readonly WriteAttempt[]>;
 }
 
-/** Objects that all writers share: what one writes, another overwrites, so that a write which is done again later shows. */
-const sharedObjects = 6;
+/** Clusters that all writers share: what one writes, another overwrites, so that a write which is done again later shows. */
+export const sharedClusters = ["shared-0", "shared-1", "shared-2", "shared-3", "shared-4", "shared-5"] as const;
 const requestTimeoutMs = 15_000;
-const maxPauseMs = 20;
+const standardMaxPauseMs = 20;
 const maxRetryPauseMs = 100;
 const hangUpWithinMs = 30;
-/** 503 and 429 say that trying again may help. */
-const retryable = new Set([429, 503]);
+/** They say that trying again may help; 408 comes from a control plane that hung, and says nothing of an earlier try. */
+const retryable = new Set([408, 429, 503]);
 
 interface Answer {
   readonly status: number;
@@ -56,6 +68,13 @@ export function startWriters(options: WriterOptions): Writers {
     get unexpected() {
       return writers.flatMap((writer) => writer.unexpected);
     },
+    async hold() {
+      for (const writer of writers) writer.isHeld = true;
+      await waitFor("no write is under way", () => writers.every(({ isBusy }) => !isBusy), { timeoutMs: 60_000, everyMs: 5 });
+    },
+    goOn() {
+      for (const writer of writers) writer.isHeld = false;
+    },
     async stop(patienceMs = 30_000) {
       for (const writer of writers) writer.stopBy = performance.now() + patienceMs;
       await Promise.all(running);
@@ -71,7 +90,10 @@ class Writer {
   hungUp = 0;
   /** Set: no new write begins, and the last one is given up at this time. */
   stopBy: number | undefined;
+  isHeld: boolean;
+  isBusy = false;
   readonly #random: (below: number) => number;
+  readonly #shared: readonly string[];
   #serial = 0;
   #replica: number;
   #ownExists = false;
@@ -82,17 +104,25 @@ class Writer {
   ) {
     this.#random = randomFrom(options.seed * 1_000 + index);
     this.#replica = index;
+    this.isHeld = options.isHeld ?? false;
+    this.#shared = [...sharedClusters, ...(options.routes?.keys() ?? [])];
   }
 
   async run(): Promise<void> {
     while (this.stopBy === undefined) {
+      if (this.isHeld) {
+        await pause(5);
+        continue;
+      }
+      this.isBusy = true;
       this.#serial += 1;
       const sets = this.#sets();
       const attempt = await this.#carryOut(`w${this.index}-${this.#serial}`, sets);
       this.attempts.push(attempt);
       if (attempt.outcome === "acked") this.acked += 1;
       if (attempt.outcome === "acked" && this.#own in sets) this.#ownExists = sets[this.#own] !== undefined;
-      await pause(this.#random(maxPauseMs));
+      this.isBusy = false;
+      await pause(this.#random(this.options.maxPauseMs ?? standardMaxPauseMs));
     }
   }
 
@@ -104,9 +134,10 @@ class Writer {
   #sets(): Sets {
     const value = (this.index + 1) * 1_000_000 + this.#serial;
     if (this.#random(5) === 0) return { [this.#own]: this.#ownExists ? undefined : value };
-    const first = this.#random(sharedObjects);
-    const second = (first + 1 + this.#random(sharedObjects - 1)) % sharedObjects;
-    return { [`shared-${first}`]: value, [`shared-${second}`]: value };
+    const count = this.#shared.length;
+    const first = this.#random(count);
+    const second = (first + 1 + this.#random(count - 1)) % count;
+    return { [this.#shared[first] ?? ""]: value, [this.#shared[second] ?? ""]: value };
   }
 
   async #carryOut(token: string, sets: Sets): Promise<WriteAttempt> {
@@ -124,13 +155,16 @@ class Writer {
     }
   }
 
+  #toChange(name: string, value: number | undefined): Json {
+    if (value === undefined) return { op: "delete", kind: "cluster", name };
+    const route = this.options.routes?.get(name);
+    if (route) return { op: "put", kind: "route", object: { ...route, timeoutMs: value } };
+    return { op: "put", kind: "cluster", object: { name, circuitBreakers: { maxConnections: value } } };
+  }
+
   async #send(token: string, sets: Sets, tries: number): Promise<Answer> {
     const { hangUpOneIn, isKeyed = true, urls } = this.options;
-    const changes = Object.entries(sets).map(([name, value]) =>
-      value === undefined
-        ? { op: "delete", kind: "cluster", name }
-        : { op: "put", kind: "cluster", object: { name, circuitBreakers: { maxConnections: value } } },
-    );
+    const changes = Object.entries(sets).map(([name, value]) => this.#toChange(name, value));
     const line = new AbortController();
     const hangsUp = this.#random(hangUpOneIn) === 0;
     const timer = setTimeout(() => line.abort(), hangsUp ? this.#random(hangUpWithinMs) : requestTimeoutMs);

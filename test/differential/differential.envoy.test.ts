@@ -79,6 +79,7 @@ beforeAll(async () => {
     feedPoolSize: 2,
     connectTimeoutMs: 5_000,
     queryTimeoutMs: 10_000,
+    connectionAgeMs: 60_000,
     metrics: createMetrics(),
     log: createLogger("silent"),
   });

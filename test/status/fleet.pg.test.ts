@@ -39,6 +39,7 @@ async function startReplica(
     feedPoolSize: 3,
     connectTimeoutMs: 3_000,
     queryTimeoutMs: 5_000,
+    connectionAgeMs: 60_000,
     log,
     metrics,
   });

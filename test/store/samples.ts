@@ -87,6 +87,7 @@ export async function openStore(databaseUrl: string, more: Partial<StoreOptions>
     feedPoolSize: 4,
     connectTimeoutMs: 2_000,
     queryTimeoutMs: 10_000,
+    connectionAgeMs: 60_000,
     log: pino({ level: "silent" }),
     metrics: createMetrics(),
     ...more,

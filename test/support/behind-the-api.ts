@@ -21,6 +21,7 @@ async function withStore<T>(databaseUrl: string, work: (store: Store) => Promise
     feedPoolSize: 1,
     connectTimeoutMs: 5_000,
     queryTimeoutMs: 10_000,
+    connectionAgeMs: 60_000,
     log: createLogger("fatal"),
     metrics: createMetrics(),
   });

@@ -54,7 +54,7 @@ export async function sql<Row extends pg.QueryResultRow>(
   }
 }
 
-export interface DatabaseProxy extends Omit<TcpProxy, "port"> {
+export interface DatabaseProxy extends TcpProxy {
   /** The database's URL, through the proxy. */
   readonly url: string;
 }
@@ -62,7 +62,7 @@ export interface DatabaseProxy extends Omit<TcpProxy, "port"> {
 /** A TCP proxy in front of the database. Closed when the test file ends. */
 export async function databaseProxy(databaseUrl: string): Promise<DatabaseProxy> {
   const url = new URL(databaseUrl);
-  const { port, become, whenSent } = await startTcpProxy("database proxy", { host: url.hostname, port: Number(url.port) });
-  url.port = String(port);
-  return { url: url.href, become, whenSent };
+  const proxy = await startTcpProxy("database proxy", { host: url.hostname, port: Number(url.port) });
+  url.port = String(proxy.port);
+  return Object.assign(proxy, { url: url.href });
 }

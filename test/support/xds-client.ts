@@ -3,7 +3,7 @@
 // It decodes with its own reading of dist/protos.json, so that a fault in src/proto can't hide itself.
 import { readFileSync } from "node:fs";
 import { connect } from "node:http2";
-import { Client, type ClientDuplexStream, credentials, type StatusObject } from "@grpc/grpc-js";
+import { Client, type ClientDuplexStream, type ClientOptions, credentials, type StatusObject } from "@grpc/grpc-js";
 import protobuf from "protobufjs";
 import type { ResourceType } from "../../src/model/resource-type.js";
 import { onCleanup } from "./cleanup.js";
@@ -87,12 +87,22 @@ export interface XdsClientOptions {
   readonly metadata?: number;
   /** A connection to share; default: one of its own. */
   readonly connection?: Client;
+  /** Gets each response, none of which is kept then: for streams that live long. */
+  readonly onResponse?: (response: XdsResponse) => void;
 }
 
-/** A connection for several streams. Closed when the test file ends. */
-export function openXdsConnection(port: number): Client {
-  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 });
-  onCleanup("xDS connection", () => client.close());
+/** A connection for several streams, with gRPC's own options. Closed when the test file ends. */
+export function openXdsConnection(port: number, options: ClientOptions = {}): Client {
+  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
+    "grpc.use_local_subchannel_pool": 1,
+    ...options,
+  });
+  const close = client.close.bind(client);
+  const forget = onCleanup("xDS connection", close);
+  client.close = () => {
+    forget();
+    close();
+  };
   return client;
 }
 
@@ -184,6 +194,10 @@ function dial(options: XdsClientOptions): { client: Client; call: ClientDuplexSt
 export interface DeafStream {
   /** Resolves when the server has cut it, with the HTTP/2 error code. */
   readonly cut: Promise<number>;
+  /** When the server began to answer, by performance.now(); undefined: it has not. */
+  readonly answeredAt: number | undefined;
+  /** Lets go of its connection. */
+  close(): void;
 }
 
 /** Delta ADS without gRPC's client, which reads ahead. */
@@ -191,7 +205,11 @@ export function openDeafXdsStream(options: Pick<XdsClientOptions, "port" | "node
   const delta = { ...options, protocol: "delta" } as const;
   const requestType = typeNamed("envoy.service.discovery.v3.DeltaDiscoveryRequest");
   const session = connect(`http://127.0.0.1:${options.port}`);
-  onCleanup(`deaf xDS stream of ${options.node}`, () => session.destroy());
+  const close = (): void => {
+    forget();
+    session.destroy();
+  };
+  const forget = onCleanup(`deaf xDS stream of ${options.node}`, close);
   const stream = session.request({
     ":method": "POST",
     ":path": pathOf("ads", "delta"),
@@ -212,7 +230,17 @@ export function openDeafXdsStream(options: Pick<XdsClientOptions, "port" | "node
     head.writeUInt32BE(message.length, 1);
     stream.write(Buffer.concat([head, message]));
   }
-  return { cut: new Promise((resolve) => stream.once("close", () => resolve(stream.rstCode ?? 0))) };
+  let answeredAt: number | undefined;
+  stream.once("response", () => {
+    answeredAt = performance.now();
+  });
+  return {
+    cut: new Promise((resolve) => stream.once("close", () => resolve(stream.rstCode ?? 0))),
+    get answeredAt() {
+      return answeredAt;
+    },
+    close,
+  };
 }
 
 /** Opens one stream on a connection of its own. Nothing is asked or answered unless the test says so. */
@@ -229,7 +257,9 @@ export function openXdsStream(options: XdsClientOptions): XdsStream {
   const ended = new Promise<StatusObject>((resolve) => call.on("status", resolve));
   call.on("error", () => {});
   call.on("data", (wire: WireResponse) => {
-    responses.push(toResponse(wire, options.protocol));
+    const response = toResponse(wire, options.protocol);
+    if (options.onResponse) return options.onResponse(response);
+    responses.push(response);
     if (withheld) stream.ackAll(withheld);
   });
   const close = (): void => {

@@ -1,11 +1,14 @@
 // The follower: it never says that it is fresh while the database has more, reads everything again when it must, and loses no revision.
 // Against a history in memory whose answers can be held back. Mutants that were tried, and are caught: fresh without asking; a read of
-// the head that began before the call is taken; what is fresh is not waited for; another history, or a pruned one, is not read again.
+// the head that began before the call is taken; what is fresh is not waited for; another history, or a pruned one, is not read again;
+// acknowledgements that are not remembered, or held against a read that began before them; only numbers compared for a stream; what was
+// lost told with each try.
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { DesiredState } from "../../../src/model/desired-state.js";
 import type { Change, CommittedRevision, Revision } from "../../../src/model/revision.js";
 import { createFollower, type Follower, type FollowerOptions } from "../../../src/snapshot/follower.js";
+import type { RevisionMark } from "../../../src/store/store.js";
 import { createMetrics, type Metrics } from "../../../src/telemetry/metrics.js";
 import { cluster, endpoint, httpRoute, listener } from "../model/samples.js";
 
@@ -22,6 +25,8 @@ class History implements Reads {
   isAway = false;
   readonly calls: Record<string, number> = { head: 0, loadState: 0, readAfter: 0 };
   #hint: (() => void) | undefined;
+  /** As the writer of a revision is answered by this process. */
+  acknowledge: (mark: RevisionMark) => void = () => {};
 
   get newest(): Revision {
     return this.revisions.at(-1)?.revision ?? 0;
@@ -79,6 +84,15 @@ class History implements Reads {
       const revisions = this.revisions.filter(({ revision }) => revision > at.revision).slice(0, limit);
       return { kind: "next", revisions, head: this.newest };
     });
+  keptOf: Reads["keptOf"] = (marks) =>
+    this.#answer("keptOf", () => {
+      const ids = new Set(this.revisions.map(({ id }) => id));
+      return new Set(marks.map(({ id }) => id).filter((id) => ids.has(id)));
+    });
+  onCommitted = (callback: (mark: RevisionMark) => void) => {
+    this.acknowledge = callback;
+    return () => {};
+  };
   onRevisionHint = (callback: () => void) => {
     this.#hint = callback;
     return () => {
@@ -253,6 +267,74 @@ describe("everything is read again, and published by content,", () => {
     await pass(pollMs * 1.25);
     expect(timeoutMs()).toBe(10);
     expect(history.calls["loadState"]).toBe(2);
+  });
+
+  test("when the database lacks a revision that this process has acknowledged, though nobody has read it", async () => {
+    // The write was answered, and the primary died before any replica's poll: the standby never had it.
+    history.acknowledge({ revision: 2, id: "a-2" });
+    await pass(pollMs * 1.25);
+    expect(await count("feed_histories_total")).toBe("1");
+    expect(follower.otherHistory).toMatchObject({ lost: 1, from: 2, to: 2, isWhole: true });
+    // And once is enough: what follows is followed.
+    history.commit(put(7));
+    await pass(pollMs * 1.25);
+    expect([timeoutMs(), history.calls["loadState"]]).toEqual([7, 2]);
+    expect(await count("feed_histories_total")).toBe("1");
+  });
+
+  test("when the number of a revision that this process has acknowledged went to another one", async () => {
+    history.acknowledge({ revision: 2, id: "a-2" });
+    history.id = "b";
+    history.revisions.splice(0, 1, { ...(history.revisions[0] as CommittedRevision), id: "b-1" });
+    history.commit(put(8));
+    await pass(pollMs * 1.25);
+    expect(follower.otherHistory).toMatchObject({ lost: 2, from: 1, to: 2, isWhole: false });
+    expect(timeoutMs()).toBe(8);
+  });
+
+  test("but not when a read that began before an acknowledgement lacks it", async () => {
+    const letGo = history.hold("readAfter");
+    history.hint();
+    await pass(1);
+    history.commit(put(2));
+    history.acknowledge({ revision: 2, id: "a-2" });
+    letGo();
+    await pass(pollMs * 1.25);
+    expect([timeoutMs(), history.calls["loadState"]]).toEqual([2, 1]);
+    expect(await count("feed_histories_total")).toBe("0");
+  });
+
+  test("and what was lost is told by number, once, though the load fails at first", async () => {
+    for (const at of [2, 3, 4]) history.commit(put(at));
+    history.hint();
+    await pass(1);
+    history.revisions.length = 2;
+    const { loadState } = history;
+    history.loadState = async () => Promise.reject(new Error("away"));
+    await pass(10_000);
+    history.loadState = loadState;
+    await pass(10_000);
+    expect(timeoutMs()).toBe(2);
+    expect(await count("feed_histories_total")).toBe("1");
+    expect(await count("feed_lost_revisions_total")).toBe("2");
+    expect(follower.otherHistory).toMatchObject({ lost: 2, from: 3, to: 4, isWhole: true });
+    expect(lines.filter(({ msg }) => msg.includes("another history"))).toMatchObject([
+      { lostRevisions: 2, lostFrom: 3, lostTo: 4 },
+    ]);
+  });
+
+  test("before a stream that opens gets anything of the one that was left", async () => {
+    for (const at of [2, 3]) history.commit(put(at));
+    history.hint();
+    await pass(1);
+    history.revisions.length = 2; // The newest is 2 again, and this replica serves 3.
+    const letGo = history.hold("readAfter");
+    const fresh = watch(follower.snapshots.whenFresh());
+    await pass(100);
+    expect(fresh.value).toBe("open");
+    letGo();
+    await pass(1);
+    expect([fresh.value, timeoutMs()]).toEqual([true, 2]);
   });
 
   test("when that history says the same, nobody is woken", async () => {
