@@ -1,20 +1,17 @@
 // `npm run bench`: ours and go-control-plane on the same work, in turn, on the same core, with the load on the other. Needs a build.
 // Writes bench/results/<date>-<case>.json, .md and .svg. All on the loopback; whatever it starts it ends. `--help` tells the rest.
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, loadavg, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import pg from "pg";
 import { changes } from "./mesh.mjs";
+import { binaries, build, cores, root, startPostgres } from "./prepare.mjs";
 import { killAll, start, tail } from "./processes.mjs";
 import { machine, markdown, median, plot, summary } from "./report.mjs";
 import { startOurs, startPeer } from "./servers.mjs";
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const binaries = join(root, ".cache", "bench");
 const help = `npm run bench -- [options]         (npm run build first)
 
   --streams N        simulated Envoys, one connection each           (1000)
@@ -68,47 +65,6 @@ function readOptions() {
     ...Object.fromEntries(counts.map((key) => [key, number(values[key])])),
     servers: values.servers.split(","),
   };
-}
-
-/** Builds load and peer. False where there is no Go: then only ours can run, and nothing loads it. */
-function build() {
-  if (spawnSync("go", ["version"], { stdio: "ignore" }).status !== 0) return false;
-  mkdirSync(binaries, { recursive: true });
-  for (const name of ["xdsfleet", "gcp-server"]) {
-    execFileSync("go", ["build", "-p", "2", "-trimpath", "-o", join(binaries, name), "."], {
-      cwd: join(root, "bench", name),
-      stdio: "inherit",
-    });
-  }
-  return true;
-}
-
-/** The server's core, and everybody else's; undefined where the machine has one core or cannot pin. */
-function cores() {
-  const canPin = availableParallelism() > 1 && spawnSync("taskset", ["-c", "0", "true"], { stdio: "ignore" }).status === 0;
-  return canPin ? { server: 0, load: 1 } : { server: undefined, load: undefined };
-}
-
-/** A Postgres on the server's core, with a database for this number of clusters: what ours stands on counts as ours. */
-async function startDatabase(folder, core) {
-  const { startEmbeddedPostgres } = await import(join(root, "dist", "demo", "embedded-postgres.js"));
-  const postgres = await startEmbeddedPostgres({ dataDir: join(folder, "postgres"), log: () => {} });
-  if (core !== undefined) spawnSync("taskset", ["-a", "-c", "-p", String(core), String(postgres.pid)], { stdio: "ignore" });
-  const client = new pg.Client({ connectionString: postgres.url });
-  await client.connect();
-  await client.query("create database bench");
-  await client.end();
-  const url = new URL(postgres.url);
-  url.pathname = "/bench";
-  // It is in a process group of its own. SIGINT: a fast shutdown, which needs nobody to wait for it.
-  const interrupt = () => process.kill(postgres.pid, "SIGINT");
-  process.on("exit", interrupt);
-  const stop = async () => {
-    await postgres.stop();
-    process.off("exit", interrupt);
-    rmSync(folder, { recursive: true, force: true });
-  };
-  return { url: url.href, pid: postgres.pid, stop };
 }
 
 /** Asks the API 100 times per second until told to stop; also reads the event loop's delay of that time. */
@@ -219,7 +175,8 @@ async function main() {
   const startedAt = new Date();
   const runs = [];
   // Postgres runs as somebody else when we are root, who could not enter a folder of ours.
-  const database = options.servers.includes("ours") ? await startDatabase(`${folder}-database`, core.server) : undefined;
+  const postgres = options.servers.includes("ours") ? await startPostgres(`${folder}-database`, core.server) : undefined;
+  const database = postgres && { url: await postgres.database("bench"), pid: postgres.pid };
   try {
     for (let round = 1; round <= options.repeat; round++) {
       for (const name of options.servers) {
@@ -237,7 +194,7 @@ async function main() {
     }
     write(options, runs, startedAt);
   } finally {
-    await database?.stop();
+    await postgres?.stop();
     rmSync(folder, { recursive: true, force: true });
   }
   if (runs.some(({ failed }) => failed)) process.exitCode = 1;

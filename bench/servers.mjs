@@ -39,6 +39,7 @@ export async function startOurs({ root, folder, core, database, clusters, change
     DATABASE_MIGRATION_URL: database.url,
     CHANCERY_API_ADDRESS: `127.0.0.1:${apiPort}`,
     CHANCERY_XDS_ADDRESS: `127.0.0.1:${xdsPort}`,
+    CHANCERY_STATE_DIR: join(folder, "state"),
   };
   const flags = profile ? ["--cpu-prof", `--cpu-prof-dir=${profile}`] : [];
   const args = [...flags, join(root, "dist", "main.js"), "serve", "--migrate"];
@@ -76,6 +77,8 @@ export async function startOurs({ root, folder, core, database, clusters, change
       "-expect-name",
       ourName,
     ],
+    base,
+    xdsAddress: `127.0.0.1:${xdsPort}`,
     probeUrl: `${base}/v1/routes/vh-0-r0`,
     metricsUrl: `${base}/metrics`,
   };
