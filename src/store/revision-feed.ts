@@ -1,11 +1,13 @@
 // The feed: what was committed after a replica's own revision, and whether that revision still is the one it knows.
-// In: a revision and its id. Out: the next ones, or "other history". One statement, so one snapshot of one server.
+// In: a revision and its id. Out: the next ones, or "other history". One statement, so one snapshot of one server. It tells what is
+// open besides (open-work.ts): the jobs of a replica need not ask for that while there is nothing.
 // The poll is the truth; hints (revision-hints.ts) only make it sooner. Called by snapshot/ through store.ts.
 import type pg from "pg";
 import type { NodeDrainChange } from "../model/node-drain.js";
 import type { Change, CommittedRevision, Kind, ObjectKinds, OverlayChange, Revision } from "../model/revision.js";
 import { type NodeDrainSpec, nodeDrainKind } from "./node-drain-row.js";
 import { objectTables, type RowKinds } from "./objects.js";
+import { type OpenWork, type WorkSeen, workColumns } from "./open-work.js";
 import { read } from "./pool.js";
 import type { RevisionMark } from "./revisions.js";
 import { fromOverlaySpec, type OverlaySpec, overlayKind } from "./rollout-row.js";
@@ -28,7 +30,7 @@ type ChangeColumns = {
   };
 }[Kind];
 
-interface RevisionColumns {
+interface RevisionColumns extends WorkSeen {
   readonly head: Revision;
   readonly cut: Revision | null;
   readonly own_id: string | null;
@@ -57,7 +59,7 @@ type FeedRow = RevisionColumns &
 const feedQuery = `
   select counter.n as head, cut.revision as cut,
          coalesce((select id from revisions where revision = $1), case when cut.revision = $1 then cut.id end)::text as own_id,
-         next.revision, next.id::text as id, change.kind, change.name, change.before, change.after
+         next.revision, next.id::text as id, change.kind, change.name, change.before, change.after,${workColumns}
     from revision_counter as counter left join history_cut as cut on true
     left join lateral (select revision, id from revisions where revision > $1 order by revision limit $2) as next on true
     left join lateral (select * from changes where changes.revision = next.revision order by ordinal) as change on true
@@ -72,9 +74,11 @@ interface FedRevision {
 }
 
 /** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable */
-export async function readAfter(pool: pg.Pool, at: RevisionMark, limit: number): Promise<FeedAnswer> {
+export async function readAfter(pool: pg.Pool, at: RevisionMark, limit: number, work: OpenWork): Promise<FeedAnswer> {
+  const askedAt = performance.now();
   const rows = await read<FeedRow>(pool, feedQuery, [at.revision, limit]);
   const [first] = rows;
+  if (first) work.note(first, askedAt);
   if (!first || first.head < at.revision) return { kind: "other-history" };
   if (at.revision < (first.cut ?? 0)) return { kind: "pruned" };
   if ((first.own_id ?? "") !== at.id) return { kind: "other-history" };

@@ -65,8 +65,8 @@ export interface StatusStore {
   liveReplicas(): Promise<readonly { readonly id: string; readonly revision: Revision }[]>;
   /** The replica's view of its nodes. Where two replicas claim one node, the newer stream wins. `removed` are forgotten if still ours. */
   saveNodes(replica: string, nodes: readonly NodeRow[], removed: readonly string[]): Promise<void>;
-  /** Overwrites the replica's row of each (gateway, revision), and hints. */
-  saveSync(replica: string, rows: readonly SyncRow[]): Promise<void>;
+  /** Overwrites the replica's row of each (gateway, revision), and hints. `beat`: renewed in the same statement, so with the rows or not at all. */
+  saveSync(replica: string, rows: readonly SyncRow[], beat?: ReplicaBeat): Promise<void>;
   /** Of live replicas only, by gateway and replica. */
   readSync(revision: Revision): Promise<readonly SyncRow[]>;
   /** By id. A node of a replica that is gone is not connected. */
@@ -79,12 +79,16 @@ export interface StatusStore {
 
 const isLive = "exists (select from replicas where replicas.id = replica and replicas.lease_until > clock_timestamp())";
 
-const beatQuery = `
-  with beat as (
+/** One CTE. Parameters: id, startedAt, revision, leaseMs. */
+const beatOf = ([id, startedAt, revision, leaseMs]: readonly [string, string, string, string]): string => `
+  beat as (
     insert into replicas (id, started_at, revision, lease_until)
-    values ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond')
+    values (${id}, ${startedAt}, ${revision}, clock_timestamp() + ${leaseMs} * interval '1 millisecond')
     on conflict (id) do update set started_at = excluded.started_at, revision = excluded.revision, lease_until = excluded.lease_until
-  ), dead as (
+  )`;
+
+const beatQuery = `
+  with ${beatOf(["$1", "$2", "$3", "$4"])}, dead as (
     delete from replicas where id <> $1 and lease_until < clock_timestamp() - interval '${forgetReplicaAfter}' returning id
   ), dead_nodes as (
     delete from nodes where replica in (select id from dead)
@@ -106,8 +110,9 @@ const saveNodesQuery = `
    where stored.replica = excluded.replica or stored.opened_at < excluded.opened_at
       or not exists (select from replicas where replicas.id = stored.replica and replicas.lease_until > clock_timestamp())`;
 
-const saveSyncQuery = `
-  with fresh as (
+/** With the beat of every change; the dead are forgotten by the beats that come without one. */
+const saveSyncQuery = (withBeat: boolean): string => `
+  with ${withBeat ? `${beatOf(["$1", "$3", "$4", "$5"])}, ` : ""}fresh as (
     select * from jsonb_to_recordset($2::jsonb) as fresh (gateway text, revision bigint, sync jsonb)
   ), old as (
     delete from revision_sync where replica = $1 and revision < (select max(revision) from fresh) - ${keptSyncRevisions}
@@ -149,10 +154,11 @@ export function createStatusStore(pool: pg.Pool, notify: boolean): StatusStore {
       if (aged.length > 0) await read(pool, saveNodesQuery, [replica, JSON.stringify(aged)]);
       if (removed.length > 0) await read(pool, "delete from nodes where replica = $1 and id = any($2)", [replica, removed]);
     },
-    async saveSync(replica, rows) {
+    async saveSync(replica, rows, beat) {
       if (rows.length === 0) return;
       const hint = notify ? ` pg_notify('${channels.sync}', '')` : "";
-      await read(pool, saveSyncQuery + hint, [replica, JSON.stringify(rows)]);
+      const beatValues = beat ? [beat.startedAt, beat.revision, beat.leaseMs] : [];
+      await read(pool, saveSyncQuery(beat !== undefined) + hint, [replica, JSON.stringify(rows), ...beatValues]);
     },
     async readSync(revision) {
       return read<SyncRow>(

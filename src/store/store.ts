@@ -13,6 +13,7 @@ import { createLeaseStore, type LeaseStore } from "./lease-store.js";
 import { createNodeDrainStore, type NodeDrainStore } from "./node-drain-store.js";
 import { createReads, type StoreReads } from "./object-reads.js";
 import { createObserver, observeReads, observeStatus, watchPools } from "./observed.js";
+import { OpenWork } from "./open-work.js";
 import { createPool } from "./pool.js";
 import { createRebalanceStore, type RebalanceStore } from "./rebalance-store.js";
 import { type PruneStep, pruneStep, type RetentionRule } from "./retention.js";
@@ -125,6 +126,8 @@ export interface Store {
   onRevisionHint(callback: () => void): () => void;
   /** Called when a replica may have saved sync. */
   onSyncHint(callback: () => void): () => void;
+  /** Which jobs have anything to do, as the feed last saw it. */
+  readonly work: Pick<OpenWork, "mayBe" | "onCame" | "of">;
   readonly status: StatusStore;
   readonly rollouts: RolloutStore;
   readonly drains: DrainStore;
@@ -155,6 +158,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     hinted[channel].add(entry);
     return () => hinted[channel].delete(entry);
   };
+  const work = new OpenWork();
   const observe = createObserver(metrics);
   const prune = (rule: RetentionRule): Promise<PruneStep> => observe("prune", () => pruneStep(load, rule, queryTimeoutMs));
   const { retention } = options;
@@ -172,7 +176,8 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     prune,
     head: () => observe("head", () => readHead(feed)),
     loadState: () => observe("load_state", loadAll),
-    readAfter: (at, limit) => observe("read_after", () => readAfter(feed, at, limit)),
+    readAfter: (at, limit) => observe("read_after", () => readAfter(feed, at, limit, work)),
+    work,
     onRevisionHint: (callback) => subscribe("revision", callback),
     onSyncHint: (callback) => subscribe("sync", callback),
     status: observeStatus(createStatusStore(feed, notify), observe),
