@@ -12,7 +12,7 @@ import type { Plan, Planner } from "../plan/plan.js";
 import type { Validator } from "../plan/validate.js";
 import type { Fleet } from "../status/fleet.js";
 import type { Sync } from "../status/sync.js";
-import type { Store, WriteChoices, WriteTx } from "../store/store.js";
+import { MayBeStaged, type Store, type WriteChoices, type WriteTx } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { readAuthor } from "./author.js";
@@ -138,12 +138,12 @@ export class Writes {
       throw pointerTo ? pointedOut(error, pointerTo) : error;
     };
     const keyed = { ...choices, idempotency: idempotencyOf(request) };
-    const staged = isOfEndpoints ? undefined : await stageWrite(this.options, author, work, keyed, rollout).catch(pointed);
-    if (staged) return this.#answerStaged(request, reply, author, staged);
-    const write = () => this.#write(request, author, reply, work, keyed).catch(pointed);
+    const mayStage = !isOfEndpoints && !choices.overrides.includes("rollout");
+    const write = () => this.#writeOrStage(request, author, reply, work, keyed, mayStage, rollout).catch(pointed);
     if (query.wait === undefined) {
       if (query.onRefusal === "rollback") throw refusalWithoutWait();
-      return (await write()).answer;
+      const done = await write();
+      return "outcome" in done ? this.#answerStaged(request, reply, author, done) : done.answer;
     }
     const { maxWaits } = this.options.limits;
     if (this.#waits >= maxWaits) {
@@ -155,7 +155,9 @@ export class Writes {
     }
     this.#waits++;
     try {
-      const { answer, changes } = await write();
+      const done = await write();
+      if ("outcome" in done) return await this.#answerStaged(request, reply, author, done);
+      const { answer, changes } = done;
       const deadline = performance.now() + (query.timeoutMs ?? standardWaitMs);
       const sync = await this.#wait(answer.revision, request, deadline);
       if (sync.state === "refused") throw refusal(answer, sync, await this.#rollBack(author, request, answer, changes, deadline));
@@ -204,13 +206,35 @@ export class Writes {
     return { ...plan, ...(planned ? { rebalance: planned.planned } : {}), ...(policy ? { rollout: toPolicyBody(policy) } : {}) };
   }
 
+  /** Where no gateway has a policy, which is told with the write's own BEGIN, staging costs nothing. */
+  async #writeOrStage(
+    request: MutatingRequest,
+    author: Author,
+    reply: ReplyHead,
+    work: (tx: WriteTx) => Promise<Outcome>,
+    choices: WriteChoices,
+    mayStage: boolean,
+    rollout: RolloutPolicy | undefined,
+  ): Promise<StagedWrite | WrittenAnswer> {
+    const write = (unlessStaged: boolean) => this.#write(request, author, reply, work, { ...choices, unlessStaged });
+    if (!mayStage) return write(false);
+    if (!rollout) {
+      try {
+        return await write(true);
+      } catch (error) {
+        if (!(error instanceof MayBeStaged)) throw error;
+      }
+    }
+    return (await stageWrite(this.options, author, work, choices, rollout)) ?? write(false);
+  }
+
   async #write(
     { raw }: MutatingRequest,
     author: Author,
     reply: ReplyHead,
     work: (tx: WriteTx) => Promise<Outcome>,
     choices: WriteChoices,
-  ): Promise<{ readonly answer: MutationAnswer; readonly changes: readonly Change[] }> {
+  ): Promise<WrittenAnswer> {
     const { store, validator } = this.options;
     const { value, committed, replayed, changes } = await writeValidated(store, validator, author, work, choices);
     const revision = committed?.revision ?? value.revision;
@@ -271,6 +295,11 @@ export class Writes {
       request.raw.socket.off("close", onClose);
     }
   }
+}
+
+interface WrittenAnswer {
+  readonly answer: MutationAnswer;
+  readonly changes: readonly Change[];
 }
 
 /** What became of a rollback that was asked for. */

@@ -74,7 +74,7 @@ export type {
 export { type Cohort, type NewRollout, RolloutOvertaken } from "./rollout-writes.js";
 export { type KeptState, type RejectReason, StateFile } from "./state-file.js";
 export type { NodeFilter, NodeRow, ReplicaBeat, StatusStore, SyncRow } from "./status-store.js";
-export type { WriteChoices, Written } from "./write.js";
+export { MayBeStaged, type WriteChoices, type Written } from "./write.js";
 export type { PutOutcome, WriteTx } from "./write-tx.js";
 
 /** A full load reads every table in one go; longer than this it is given up. */

@@ -9,6 +9,8 @@ export interface TransactionOptions {
   readonly begin: "begin" | "begin isolation level serializable" | "begin isolation level repeatable read read only";
   /** The client's own limit; the server's are set shorter, so that its answer comes first and the connection lives on. */
   readonly queryTimeoutMs: number;
+  /** A question that goes with BEGIN in one message. */
+  readonly ask?: string | undefined;
 }
 
 /** Statements of one transaction, one after the other, also when asked for at once. All throw QueryFailure. */
@@ -16,6 +18,9 @@ export class Transaction {
   #tail: Promise<unknown> = Promise.resolve();
   #state: "open" | "committing" | "ended" = "open";
   #unusable = false;
+  /** Statements that have not been sent yet. */
+  #deferred: { readonly text: string; readonly values: readonly unknown[] }[] = [];
+  #isDeferring = true;
 
   constructor(private readonly client: pg.PoolClient) {}
 
@@ -28,14 +33,35 @@ export class Transaction {
     return this.#unusable;
   }
 
-  async begin({ begin, queryTimeoutMs }: TransactionOptions): Promise<void> {
+  /** `ask`: a question that goes with it, answered by its rows; without parameters. */
+  async begin<Row extends pg.QueryResultRow>({ begin, queryTimeoutMs, ask }: TransactionOptions): Promise<Row[]> {
     const settings = {
       lock_timeout: queryTimeoutMs * 0.6, // Shorter than the statement's: else a long wait could not be told from a slow statement.
       statement_timeout: queryTimeoutMs * 0.8,
       idle_in_transaction_session_timeout: queryTimeoutMs,
     };
     const sets = Object.entries(settings).map(([name, ms]) => `set local ${name} = ${Math.max(1, Math.trunc(ms))}`);
-    await this.#send([begin, ...sets].join("; "));
+    const results = await this.#sendAll<Row>([begin, ...sets, ...(ask === undefined ? [] : [ask])].join("; "));
+    return ask === undefined ? [] : (results.at(-1)?.rows ?? []);
+  }
+
+  /**
+   * A write that only whoever looks could tell from one that has been done: it is sent before the next statement. Where none comes but the
+   * last one, which does the same (`takeDeferred`), it is never sent.
+   */
+  defer(text: string, values: readonly unknown[]): void {
+    this.#deferred.push({ text, values });
+  }
+
+  /**
+   * To be called before the last statement. True: nothing that was deferred has been sent, nor will be. Otherwise all of it has been: some
+   * went before a statement that might have looked.
+   */
+  async takeDeferred(): Promise<boolean> {
+    await this.#tail;
+    if (!this.#isDeferring) await this.#sendDeferred();
+    this.#deferred = [];
+    return this.#isDeferring;
   }
 
   async query<Row extends pg.QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
@@ -43,6 +69,7 @@ export class Transaction {
     const result = (async () => {
       await before.catch(() => {});
       if (this.#state !== "open") throw new Error("a statement was sent after its transaction had ended");
+      await this.#sendDeferred();
       return this.#send<Row>(text, values);
     })();
     this.#tail = result.catch(() => {});
@@ -72,11 +99,23 @@ export class Transaction {
     });
   }
 
+  async #sendDeferred(): Promise<void> {
+    for (const { text, values } of this.#deferred.splice(0)) {
+      this.#isDeferring = false;
+      await this.#send(text, values);
+    }
+  }
+
+  /** Of several statements, the first one's rows. */
   async #send<Row extends pg.QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Row[]> {
+    return (await this.#sendAll<Row>(text, values))[0]?.rows ?? [];
+  }
+
+  async #sendAll<Row extends pg.QueryResultRow>(text: string, values?: readonly unknown[]): Promise<pg.QueryResult<Row>[]> {
     try {
-      // Several statements in one text give an array of results; the first one's rows are the ones asked for.
+      // Several statements in one text give an array of results.
       const result: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await this.client.query<Row>(text, values && [...values]);
-      return Array.isArray(result) ? (result[0]?.rows ?? []) : result.rows;
+      return Array.isArray(result) ? result : [result];
     } catch (error) {
       const failure = new QueryFailure(error);
       // Without the server's answer, or with its goodbye (57P01 and the like), the connection is no good any more.
@@ -90,11 +129,11 @@ export class Transaction {
 export async function inTransaction<T>(
   pool: pg.Pool,
   options: TransactionOptions,
-  work: (transaction: Transaction) => Promise<T>,
+  work: (transaction: Transaction, answer: readonly pg.QueryResultRow[]) => Promise<T>,
 ): Promise<T> {
-  const { client, transaction, ignore } = await begun(pool, options);
+  const { client, transaction, answer, ignore } = await begun(pool, options);
   try {
-    const value = await work(transaction);
+    const value = await work(transaction, answer);
     if (!transaction.commitWasSent) await transaction.commit();
     return value;
   } catch (error) {
@@ -109,6 +148,8 @@ export async function inTransaction<T>(
 interface Begun {
   readonly client: pg.PoolClient;
   readonly transaction: Transaction;
+  /** To what was asked with BEGIN. */
+  readonly answer: readonly pg.QueryResultRow[];
   readonly ignore: () => void;
 }
 
@@ -127,8 +168,8 @@ async function begun(pool: pg.Pool, options: TransactionOptions): Promise<Begun>
     const transaction = new Transaction(client);
     const startedAt = performance.now();
     try {
-      await transaction.begin(options);
-      return { client, transaction, ignore };
+      const answer = await transaction.begin(options);
+      return { client, transaction, answer, ignore };
     } catch (error) {
       client.release(true);
       client.off("error", ignore);

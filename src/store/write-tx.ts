@@ -312,7 +312,8 @@ export class ObjectWrites implements WriteTx {
       );
     }
     if (updated.length > 0) {
-      await this.transaction.query(
+      // commit_revision writes it with the row's revision, unless somebody looks before.
+      this.transaction.defer(
         `update ${table} as object set spec = updated.spec from jsonb_to_recordset($2::jsonb) as updated (name text, spec jsonb)
           where object.space = $1 and object.name = updated.name`,
         [space, JSON.stringify(updated)],
