@@ -27,7 +27,7 @@ const help = `npm run bench:writes -- [options]         (npm run build first)
   --rounds R         of everything; medians are told             (3)
   --against FOLDER   another checkout, built: measured in turn
   --profile FOLDER   CPU profiles there
-  --texts            the statements, by their beginnings`;
+  --texts            the statements, by their beginnings, and Postgres' CPU by process`;
 
 function readOptions() {
   const text = (standard) => ({ type: "string", default: standard });
@@ -114,7 +114,16 @@ async function spent({ pid, postgresPid, counter, admin }, units, run) {
   const [node, postgres] = [0, 1].map((at) => between(before[at], after[at]));
   const figures = { node, postgres, statements, parses, roundTrips, walBytes };
   const perUnit = Object.fromEntries(Object.entries(figures).map(([key, sum]) => [key, sum / units]));
-  return { ...perUnit, texts: [...texts].map(([text, count]) => [text, count / units]) };
+  const backends = await admin.query(
+    "select pid::text, coalesce(nullif(application_name, ''), backend_type) as name from pg_stat_activity",
+  );
+  const names = new Map(backends.rows.map(({ pid: backend, name }) => [backend, name]));
+  const processes = new Map();
+  for (const [one, ms] of after[1]) {
+    const name = names.get(one) ?? "postgres, other";
+    processes.set(name, (processes.get(name) ?? 0) + Math.max(0, ms - (before[1].get(one) ?? 0)) / units);
+  }
+  return { ...perUnit, processes: [...processes], texts: [...texts].map(([text, count]) => [text, count / units]) };
 }
 
 async function paced(paceMs, count, act) {
@@ -191,7 +200,12 @@ function texts(found) {
   const sections = Object.entries(found).flatMap(([name, rounds]) =>
     ["write", "idle"].map((phase) => {
       const listed = (rounds.at(-1)?.[phase].texts ?? []).filter(([, count]) => count >= 0.005).sort((a, b) => b[1] - a[1]);
-      return `${name}, ${phase}:\n${listed.map(([text, count]) => `  ${count.toFixed(2)}  ${text}`).join("\n")}`;
+      const busy = (rounds.at(-1)?.[phase].processes ?? []).filter(([, ms]) => ms >= 0.01).sort((a, b) => b[1] - a[1]);
+      const lines = [
+        ...listed.map(([text, count]) => `${count.toFixed(2)}  ${text}`),
+        ...busy.map(([one, ms]) => `${ms.toFixed(2)} ms  ${one}`),
+      ];
+      return `${name}, ${phase}:\n${lines.map((line) => `  ${line}`).join("\n")}`;
     }),
   );
   return sections.join("\n\n");

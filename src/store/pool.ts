@@ -1,8 +1,9 @@
 // Connections to Postgres, each with its limits. In: a URL. Out: pools (feed, load, api) and one-statement reads.
-// Behind a pooler in transaction mode nothing may live in a session: no start-up parameters beyond the name, no named prepared
-// statements, no SET. Server-side timeouts are therefore set per transaction (transaction.ts); these here are the client's own.
+// Behind a pooler in transaction mode nothing may live in a session: no start-up parameters beyond the name, no SET, and no prepared
+// statements, which is why a pooler is looked for (prepared.ts). Server-side timeouts are therefore set per transaction (transaction.ts); these here are the client's own.
 import pg from "pg";
 import type { Logger } from "../telemetry/logger.js";
+import { type Prepared, recognisePooler, toQuery } from "./prepared.js";
 import { QueryFailure, toAppError } from "./sqlstate.js";
 
 /** One pool and its limits. */
@@ -15,6 +16,8 @@ export interface PoolOptions {
   readonly connectTimeoutMs: number;
   /** Longest wait for the answer to one statement. A blackholed connection is noticed by this alone. */
   readonly queryTimeoutMs: number;
+  /** Hot statements may be prepared where connections end at Postgres itself. Default: false. */
+  readonly prepares?: boolean | undefined;
   readonly log: Logger;
 }
 
@@ -28,7 +31,7 @@ const clientTypes = {
 };
 
 /** What every connection is opened with, pooled or not. */
-export function clientConfig(options: Omit<PoolOptions, "size" | "log">): pg.ClientConfig {
+export function clientConfig(options: Omit<PoolOptions, "size" | "log" | "prepares">): pg.ClientConfig {
   return {
     connectionString: options.databaseUrl,
     application_name: `chancery-${options.name}`,
@@ -41,7 +44,12 @@ export function clientConfig(options: Omit<PoolOptions, "size" | "log">): pg.Cli
 
 /** A pool that connects when first used, and whose waits all end. */
 export function createPool(options: PoolOptions): pg.Pool {
-  const pool = new pg.Pool({ ...clientConfig(options), max: options.size });
+  const onConnect = (client: pg.ClientBase): Promise<void> => recognisePooler(pool, client);
+  const pool: pg.Pool = new pg.Pool({
+    ...clientConfig(options),
+    max: options.size,
+    ...(options.prepares ? { onConnect } : {}),
+  });
   // An idle connection that breaks is thrown away by the pool; without a listener it would end the process. That the database is away,
   // if it is, the feed tells, once. Not the error itself: pg hangs the whole client onto it.
   pool.on("error", (error) => {
@@ -56,11 +64,11 @@ export function createPool(options: PoolOptions): pg.Pool {
  */
 export async function read<Row extends pg.QueryResultRow>(
   pool: pg.Pool,
-  text: string,
+  statement: string | Prepared,
   values: readonly unknown[] = [],
 ): Promise<Row[]> {
   try {
-    return (await pool.query<Row>(text, [...values])).rows;
+    return (await pool.query<Row>(toQuery(pool, statement, values))).rows;
   } catch (error) {
     throw toAppError(new QueryFailure(error));
   }

@@ -6,6 +6,7 @@ import type { GatewaySync, ResourceException, StreamKind } from "../model/node.j
 import type { ResourceType } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
 import { read } from "./pool.js";
+import { Prepared } from "./prepared.js";
 import { channels } from "./revision-hints.js";
 
 /** Revisions below the newest for which a replica's sync is kept. */
@@ -87,13 +88,16 @@ const beatOf = ([id, startedAt, revision, leaseMs]: readonly [string, string, st
     on conflict (id) do update set started_at = excluded.started_at, revision = excluded.revision, lease_until = excluded.lease_until
   )`;
 
-const beatQuery = `
+const beatQuery = new Prepared(
+  "beat",
+  `
   with ${beatOf(["$1", "$2", "$3", "$4"])}, dead as (
     delete from replicas where id <> $1 and lease_until < clock_timestamp() - interval '${forgetReplicaAfter}' returning id
   ), dead_nodes as (
     delete from nodes where replica in (select id from dead)
   )
-  delete from revision_sync where replica in (select id from dead)`;
+  delete from revision_sync where replica in (select id from dead)`,
+);
 
 // A stream's age is measured by its replica's own clock, and so is right whatever that clock says: now minus age is when it opened.
 const saveNodesQuery = `
@@ -141,6 +145,9 @@ function fromNodeColumns({ envoy_version: envoyVersion, since, exceptions, ...ro
 
 /** Status on a pool; `notify`: saved sync is hinted. */
 export function createStatusStore(pool: pg.Pool, notify: boolean): StatusStore {
+  const hint = notify ? ` pg_notify('${channels.sync}', '')` : "";
+  const saveSync = new Prepared("save_sync", saveSyncQuery(false) + hint);
+  const saveSyncAndBeat = new Prepared("save_sync_and_beat", saveSyncQuery(true) + hint);
   return {
     async heartbeat({ id, startedAt, revision, leaseMs }) {
       await read(pool, beatQuery, [id, startedAt, revision, leaseMs]);
@@ -156,9 +163,8 @@ export function createStatusStore(pool: pg.Pool, notify: boolean): StatusStore {
     },
     async saveSync(replica, rows, beat) {
       if (rows.length === 0) return;
-      const hint = notify ? ` pg_notify('${channels.sync}', '')` : "";
       const beatValues = beat ? [beat.startedAt, beat.revision, beat.leaseMs] : [];
-      await read(pool, saveSyncQuery(beat !== undefined) + hint, [replica, JSON.stringify(rows), ...beatValues]);
+      await read(pool, beat ? saveSyncAndBeat : saveSync, [replica, JSON.stringify(rows), ...beatValues]);
     },
     async readSync(revision) {
       return read<SyncRow>(

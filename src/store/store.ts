@@ -141,11 +141,12 @@ export interface Store {
 export async function createStore(options: StoreOptions): Promise<Store> {
   const { portable = false, queryTimeoutMs, log, metrics } = options;
   const notify = options.notify && !portable;
-  const api = createPool({ ...options, name: "api", size: options.apiPoolSize });
-  const feed = createPool({ ...options, name: "feed", size: options.feedPoolSize });
+  const prepares = notify; // Whoever turns notices off has a pooler in between, which may not show as one (prepared.ts).
+  const api = createPool({ ...options, name: "api", size: options.apiPoolSize, prepares });
+  const feed = createPool({ ...options, name: "feed", size: options.feedPoolSize, prepares });
   const load = createPool({ ...options, name: "load", size: 1, queryTimeoutMs: loadTimeoutMs });
   const jobsQueryTimeoutMs = Math.min(queryTimeoutMs, maxJobQueryTimeoutMs);
-  const jobs = createPool({ ...options, name: "jobs", size: jobsPoolSize, queryTimeoutMs: jobsQueryTimeoutMs });
+  const jobs = createPool({ ...options, name: "jobs", size: jobsPoolSize, queryTimeoutMs: jobsQueryTimeoutMs, prepares });
   const jobOptions = { pool: jobs, queryTimeoutMs: jobsQueryTimeoutMs, notify, portable, log, metrics };
   const hinted: Readonly<Record<Channel, Set<() => void>>> = { revision: new Set(), sync: new Set() };
   const onHint = (channel: Channel): void => {

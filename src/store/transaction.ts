@@ -2,6 +2,7 @@
 // Server timeouts are set inside (SET LOCAL), so that a pooler in transaction mode can stand in between. A connection that did not
 // answer in time is thrown away, never used again. Called by store.ts (writes), desired-state.ts (full loads).
 import type pg from "pg";
+import { type Prepared, toQuery } from "./prepared.js";
 import { QueryFailure } from "./sqlstate.js";
 
 /** How the transaction begins, and its time limit per statement. */
@@ -22,7 +23,10 @@ export class Transaction {
   #deferred: { readonly text: string; readonly values: readonly unknown[] }[] = [];
   #isDeferring = true;
 
-  constructor(private readonly client: pg.PoolClient) {}
+  constructor(
+    private readonly client: pg.PoolClient,
+    private readonly pool: pg.Pool,
+  ) {}
 
   /** True once COMMIT has been sent: from then on a lost connection leaves the outcome unknown. */
   get commitWasSent(): boolean {
@@ -64,7 +68,7 @@ export class Transaction {
     return this.#isDeferring;
   }
 
-  async query<Row extends pg.QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
+  async query<Row extends pg.QueryResultRow>(text: string | Prepared, values: readonly unknown[] = []): Promise<Row[]> {
     const before = this.#tail;
     const result = (async () => {
       await before.catch(() => {});
@@ -107,14 +111,17 @@ export class Transaction {
   }
 
   /** Of several statements, the first one's rows. */
-  async #send<Row extends pg.QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Row[]> {
+  async #send<Row extends pg.QueryResultRow>(text: string | Prepared, values?: readonly unknown[]): Promise<Row[]> {
     return (await this.#sendAll<Row>(text, values))[0]?.rows ?? [];
   }
 
-  async #sendAll<Row extends pg.QueryResultRow>(text: string, values?: readonly unknown[]): Promise<pg.QueryResult<Row>[]> {
+  async #sendAll<Row extends pg.QueryResultRow>(
+    text: string | Prepared,
+    values?: readonly unknown[],
+  ): Promise<pg.QueryResult<Row>[]> {
     try {
       // Several statements in one text give an array of results.
-      const result: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await this.client.query<Row>(text, values && [...values]);
+      const result: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await this.client.query<Row>(toQuery(this.pool, text, values));
       return Array.isArray(result) ? result : [result];
     } catch (error) {
       const failure = new QueryFailure(error);
@@ -165,7 +172,7 @@ async function begun(pool: pg.Pool, options: TransactionOptions): Promise<Begun>
     // The pool listens only while a connection is idle: an 'error' between two statements would end the process.
     const ignore = (): void => {};
     client.on("error", ignore);
-    const transaction = new Transaction(client);
+    const transaction = new Transaction(client, pool);
     const startedAt = performance.now();
     try {
       const answer = await transaction.begin(options);

@@ -16,6 +16,7 @@ import { readCut, refuseBeyond } from "./history-cut.js";
 import { createLeaseTx, type LeasedRow, type LeaseTx, renewWritten } from "./lease-tx.js";
 import { type NodeDrainRowChange, NodeDrainTx } from "./node-drain-tx.js";
 import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
+import { Prepared } from "./prepared.js";
 import { createRebalanceTx, type RebalanceTx } from "./rebalance-tx.js";
 import { writeReferences } from "./references.js";
 import { type OverlayRowChange, RolloutWrites } from "./rollout-writes.js";
@@ -87,6 +88,20 @@ export interface WriteTx {
   /** Drains of Envoys that this write begins, moves or ends. */
   readonly nodeDrains: Omit<NodeDrainTx, "changes">;
 }
+
+function selectText(kind: Kind, condition: string, lock: string): string {
+  const { table, columns } = objectTables[kind];
+  return `select ${columns.join(", ")}, revision from ${table} where space = $1 and ${condition} order by name ${lock}`;
+}
+
+const lockQuery = (kind: Kind): Prepared => new Prepared(`lock_${kind}`, selectText(kind, "name = any($2)", "for no key update"));
+/** Every write begins with one of these. */
+const lockQueries: Readonly<Record<Kind, Prepared>> = {
+  cluster: lockQuery("cluster"),
+  endpoint: lockQuery("endpoint"),
+  listener: lockQuery("listener"),
+  route: lockQuery("route"),
+};
 
 /** kind → name → the row as it is now, locked by us; undefined: it is not there. */
 type LockedRows = { readonly [K in Kind]: Map<string, StoredRow<K> | undefined> };
@@ -266,9 +281,7 @@ export class ObjectWrites implements WriteTx {
   }
 
   async #select<K extends Kind>(kind: K, condition: string, values: readonly unknown[], lock = ""): Promise<StoredRow<K>[]> {
-    const { table, columns } = objectTables[kind];
-    const text = `select ${columns.join(", ")}, revision from ${table} where space = $1 and ${condition} order by name ${lock}`;
-    return this.transaction.query<StoredRow<K>>(text, [space, ...values]);
+    return this.transaction.query<StoredRow<K>>(selectText(kind, condition, lock), [space, ...values]);
   }
 
   async #lock(kind: Kind, names: readonly string[]): Promise<void> {
@@ -279,7 +292,7 @@ export class ObjectWrites implements WriteTx {
   }
 
   async #remember<K extends Kind>(kind: K, names: readonly string[]): Promise<void> {
-    const found = await this.#select(kind, "name = any($2)", [names], "for no key update");
+    const found = await this.transaction.query<StoredRow<K>>(lockQueries[kind], [space, names]);
     for (const name of names) this.#rows[kind].set(name, undefined);
     for (const row of found) this.#rows[kind].set(row.name, row);
   }
