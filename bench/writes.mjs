@@ -27,7 +27,7 @@ const help = `npm run bench:writes -- [options]         (npm run build first)
   --rounds R         of everything; medians are told             (3)
   --against FOLDER   another checkout, built: measured in turn
   --profile FOLDER   CPU profiles there
-  --texts            the statements, by their beginnings, and Postgres' CPU by process`;
+  --texts            the statements, by their beginnings, and CPU by process and thread`;
 
 function readOptions() {
   const text = (standard) => ({ type: "string", default: standard });
@@ -56,15 +56,21 @@ function cpuTimes(pid) {
   return new Map([String(pid), ...children].map((one) => [one, ownCpuMs(one)]));
 }
 
-function ownCpuMs(pid) {
-  let ns = 0;
+const ownCpuMs = (pid) => [...threadTimes(pid).values()].reduce((sum, { ms }) => sum + ms, 0);
+
+/** Thread → CPU time so far, ms, and its name. */
+function threadTimes(pid) {
+  const times = new Map();
   try {
-    for (const task of readdirSync(`/proc/${pid}/task`))
-      ns += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0]);
+    for (const task of readdirSync(`/proc/${pid}/task`)) {
+      const folder = `/proc/${pid}/task/${task}`;
+      const ms = Number(readFileSync(`${folder}/schedstat`, "utf8").split(" ")[0]) / 1e6;
+      times.set(task, { ms, name: task === String(pid) ? "main thread" : readFileSync(`${folder}/comm`, "utf8").trim() });
+    }
   } catch {
     // It has ended in between.
   }
-  return ns / 1e6;
+  return times;
 }
 
 /** Of processes that are still there: those of Postgres come and go with its own housekeeping. */
@@ -106,6 +112,7 @@ async function spent({ pid, postgresPid, counter, admin }, units, run) {
   const wal = async () => Number((await admin.query("select pg_current_wal_lsn() - '0/0' as bytes")).rows[0].bytes);
   const walBefore = await wal();
   counter.reset();
+  const threadsBefore = threadTimes(pid);
   const before = [cpuTimes(pid), cpuTimes(postgresPid)];
   await run();
   const after = [cpuTimes(pid), cpuTimes(postgresPid)];
@@ -119,6 +126,10 @@ async function spent({ pid, postgresPid, counter, admin }, units, run) {
   );
   const names = new Map(backends.rows.map(({ pid: backend, name }) => [backend, name]));
   const processes = new Map();
+  for (const [thread, { ms, name }] of threadTimes(pid)) {
+    const key = `control plane, ${name}`;
+    processes.set(key, (processes.get(key) ?? 0) + (ms - (threadsBefore.get(thread)?.ms ?? 0)) / units);
+  }
   for (const [one, ms] of after[1]) {
     const name = names.get(one) ?? "postgres, other";
     processes.set(name, (processes.get(name) ?? 0) + Math.max(0, ms - (before[1].get(one) ?? 0)) / units);
