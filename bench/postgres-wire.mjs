@@ -24,13 +24,22 @@ function createReader(onMessage) {
   };
 }
 
+/** BackendKeyData: 'K', its length of 12, process id, secret. */
+const keyHead = Buffer.from([0x4b, 0, 0, 0, 12]);
+function withOtherKey(bytes) {
+  const at = bytes.indexOf(keyHead);
+  if (at >= 0) bytes.writeInt32BE(1, at + keyHead.length);
+  return bytes;
+}
+
 const textOf = (body, from = 0) => body.toString("utf8", from, body.indexOf(0, from));
 
 /**
  * Starts the proxy. `counts()`: since the last `reset()`, `statements` (simple queries, each text once, and executions), `parses` (texts
- * that Postgres had to parse and plan anew, simple ones among them), `roundTrips`, and `texts`: beginning of the text → how often.
+ * that Postgres had to parse and plan anew, simple ones among them), `roundTrips`, and `texts`: text, its literals left out → how often.
+ * `asPooler`: the key by which a session is cancelled is another one than the server's, as a pooler's is.
  */
-export async function startPostgresCounter({ host, port }) {
+export async function startPostgresCounter({ host, port, asPooler = false }) {
   let counts;
   const reset = () => (counts = { statements: 0, parses: 0, roundTrips: 0, bytes: 0, texts: new Map() });
   reset();
@@ -47,8 +56,7 @@ export async function startPostgresCounter({ host, port }) {
       const key = text
         .replace(/\s+/g, " ")
         .replace(/'[^']*'/g, "'…'")
-        .trim()
-        .slice(0, 100);
+        .trim();
       counts.texts.set(key, (counts.texts.get(key) ?? 0) + 1);
     };
     const read = createReader((type, body) => {
@@ -78,7 +86,7 @@ export async function startPostgresCounter({ host, port }) {
       read(bytes);
       upstream.write(bytes);
     });
-    upstream.on("data", (bytes) => client.write(bytes));
+    upstream.on("data", (bytes) => client.write(asPooler ? withOtherKey(bytes) : bytes));
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const close = async () => {

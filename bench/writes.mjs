@@ -213,7 +213,7 @@ function texts(found) {
       const listed = (rounds.at(-1)?.[phase].texts ?? []).filter(([, count]) => count >= 0.005).sort((a, b) => b[1] - a[1]);
       const busy = (rounds.at(-1)?.[phase].processes ?? []).filter(([, ms]) => ms >= 0.01).sort((a, b) => b[1] - a[1]);
       const lines = [
-        ...listed.map(([text, count]) => `${count.toFixed(2)}  ${text}`),
+        ...listed.map(([text, count]) => `${count.toFixed(2)}  ${text.slice(0, 110)}`),
         ...busy.map(([one, ms]) => `${ms.toFixed(2)} ms  ${one}`),
       ];
       return `${name}, ${phase}:\n${lines.map((line) => `  ${line}`).join("\n")}`;
