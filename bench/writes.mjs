@@ -164,7 +164,7 @@ async function measure({ from, url, postgres, folder, core }, options) {
       logFile: join(folder, "xdsfleet.log"),
     });
   try {
-    const measured = { pid: server.pid, postgresPid: postgres.pid, counter, admin };
+    const measured = { pid: server.pids[0], postgresPid: postgres.pid, counter, admin };
     const make = (k) => call(server.base, changeNumber(change, k));
     await paced(pace, warmup, make);
     await delay(2_000);
