@@ -21,7 +21,7 @@ export interface DrainWatchOptions {
   /** What is known of replaced hosts; it is told how drains ended. Undefined: nothing. */
   readonly replacements?: Pick<Replacements, "steady" | "undecided" | "decide">;
   /** Whether there are drains; while there are none, the database is not asked. */
-  readonly work: Store["work"];
+  readonly work: Pick<Store["work"], "mayBe" | "onCame">;
   /** How often Envoys report their load. */
   readonly setPace: (pace: "idle" | "drain") => void;
   readonly clock: Clock;

@@ -1,6 +1,7 @@
 // Which jobs have anything to do: the feed's query, which every replica asks anyway, tells with each answer whether a drain, a lease or a
 // rollout is there. In: the feed's answers. Out: leave for a job's loop not to ask, and a call when work has come. Never the truth: what
 // is due, a job reads itself. While the feed is silent, every job asks for itself. Called by store.ts; used by drain/ and rollout/.
+import type { LookedFor } from "../telemetry/look-loop.js";
 
 /** What may be open; a drain is watched, too. */
 export const workKinds = ["drains", "rebalances", "leases", "rollouts"] as const;
@@ -16,18 +17,13 @@ export const workColumns = `
   exists (select from drains where ended_at is null) as drains, exists (select from rebalances where ended_at is null) as rebalances,
   exists (select from endpoint_leases) as leases, exists (select from rollouts where state in ('staging', 'watching')) as rollouts`;
 
-/** What a job's loop asks before it looks. */
-export interface WorkOfKind {
-  mayBe(): boolean;
-  onCame(callback: () => void): () => void;
-}
-
 /** One per store. */
 export class OpenWork {
   #seen: WorkSeen | undefined;
   #seenAt = Number.NEGATIVE_INFINITY;
   readonly #listeners: Readonly<Record<WorkKind, Set<() => void>>> = {
     drains: new Set(),
+    rebalances: new Set(),
     leases: new Set(),
     rollouts: new Set(),
   };
@@ -48,7 +44,7 @@ export class OpenWork {
   }
 
   /** For the loop of a job. `isBusy`: it saw some itself when it last looked, and goes on until it sees none. */
-  of(kind: WorkKind, isBusy: () => boolean = () => false): WorkOfKind {
+  of(kind: WorkKind, isBusy: () => boolean = () => false): LookedFor {
     return { mayBe: () => isBusy() || this.mayBe(kind), onCame: (callback) => this.onCame(kind, callback) };
   }
 

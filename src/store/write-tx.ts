@@ -15,8 +15,17 @@ import { createDrainTx, type DrainTx } from "./drain-tx.js";
 import { readCut, refuseBeyond } from "./history-cut.js";
 import { createLeaseTx, type LeasedRow, type LeaseTx, renewWritten } from "./lease-tx.js";
 import { type NodeDrainRowChange, NodeDrainTx } from "./node-drain-tx.js";
-import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
-import { Prepared } from "./prepared.js";
+import {
+  fromStoredRow,
+  lockQueries,
+  objectTables,
+  type References,
+  type RowKinds,
+  type Stored,
+  type StoredRow,
+  selectText,
+  space,
+} from "./objects.js";
 import { createRebalanceTx, type RebalanceTx } from "./rebalance-tx.js";
 import { writeReferences } from "./references.js";
 import { type OverlayRowChange, RolloutWrites } from "./rollout-writes.js";
@@ -88,20 +97,6 @@ export interface WriteTx {
   /** Drains of Envoys that this write begins, moves or ends. */
   readonly nodeDrains: Omit<NodeDrainTx, "changes">;
 }
-
-function selectText(kind: Kind, condition: string, lock: string): string {
-  const { table, columns } = objectTables[kind];
-  return `select ${columns.join(", ")}, revision from ${table} where space = $1 and ${condition} order by name ${lock}`;
-}
-
-const lockQuery = (kind: Kind): Prepared => new Prepared(`lock_${kind}`, selectText(kind, "name = any($2)", "for no key update"));
-/** Every write begins with one of these. */
-const lockQueries: Readonly<Record<Kind, Prepared>> = {
-  cluster: lockQuery("cluster"),
-  endpoint: lockQuery("endpoint"),
-  listener: lockQuery("listener"),
-  route: lockQuery("route"),
-};
 
 /** kind → name → the row as it is now, locked by us; undefined: it is not there. */
 type LockedRows = { readonly [K in Kind]: Map<string, StoredRow<K> | undefined> };
@@ -387,11 +382,6 @@ export class ObjectWrites implements WriteTx {
   #firstRevision(kind: Kind, name: string): Revision {
     return this.#changes.get(`${kind} ${name}`)?.revision ?? 0;
   }
-}
-
-/** The row as Postgres will give it back: without what is undefined. */
-function jsonRow<K extends Kind>(kind: K, object: ObjectKinds[K]): RowKinds[K] {
-  return JSON.parse(JSON.stringify(objectTables[kind].toRow(object)));
 }
 
 /** Whoever writes an endpoint changes nothing about whether it is being drained. */

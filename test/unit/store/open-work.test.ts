@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { OpenWork } from "../../../src/store/open-work.js";
 
-const none = { drains: false, leases: false, rollouts: false };
+const none = { drains: false, rebalances: false, leases: false, rollouts: false };
 
 test("a job asks for itself until the feed has said that there is nothing, and again when that is a second old", () => {
   // Mutants: unknown is none; an answer that never ages.
