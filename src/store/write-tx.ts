@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 import { AppError } from "../errors.js";
+import { overlap } from "../model/address.js";
 import type { DrainMark } from "../model/drain.js";
 import type { Endpoint } from "../model/endpoint.js";
 import type { Listener } from "../model/listener.js";
@@ -17,6 +18,7 @@ import { createLeaseTx, type LeasedRow, type LeaseTx, renewWritten } from "./lea
 import { type NodeDrainRowChange, NodeDrainTx } from "./node-drain-tx.js";
 import {
   fromStoredRow,
+  jsonRow,
   lockQueries,
   objectTables,
   type References,
@@ -390,11 +392,4 @@ function keepDrain<K extends Kind>(kind: K, row: RowKinds[K], before: RowKinds[K
   const mark = before && "drain" in before.spec ? before.spec.drain : undefined;
   const { drain: _, ...spec } = { drain: undefined, ...row.spec };
   return { ...row, spec: mark === undefined ? spec : { ...spec, drain: mark } };
-}
-
-/** Whether two addresses of one port can't both be bound: the same one, or one of them is its family's wildcard. */
-function overlap(one: string, other: string): boolean {
-  if (one === other) return true;
-  if (one.includes(":") !== other.includes(":")) return false;
-  return [one, other].some((address) => address === "0.0.0.0" || address === "::");
 }
