@@ -40,7 +40,7 @@ export class OpenWork {
 
   /** False: there was none of it a moment ago. */
   mayBe(kind: WorkKind): boolean {
-    return this.#seen === undefined || this.#seen[kind] || this.now() - this.#seenAt > maxAgeMs;
+    return this.#seen?.[kind] === true || this.now() - this.#seenAt > maxAgeMs;
   }
 
   /** For the loop of a job. `isBusy`: it saw some itself when it last looked, and goes on until it sees none. */

@@ -28,7 +28,8 @@ function others(known: readonly string[]): string[] {
 
 beforeAll(async () => {
   database = await countedDatabase((await freshDatabase()).url);
-  replica = await startReplica({ databaseUrl: database.url, env: { CHANCERY_LOG_LEVEL: "info" } });
+  // Pruning looks once within the first seconds, and then every ten minutes.
+  replica = await startReplica({ databaseUrl: database.url, env: { CHANCERY_LOG_LEVEL: "info", CHANCERY_HISTORY_DAYS: "0" } });
   for (const [path, body] of [
     ["/v1/clusters", clusterBody("one", [{ port: 1 }])],
     ["/v1/clusters", clusterBody("two", [{ port: 2 }])],
