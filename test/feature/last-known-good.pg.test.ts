@@ -8,7 +8,7 @@ import { author, cluster, endpoint, listener, openStore, route } from "../store/
 import { onCleanup } from "../support/cleanup.js";
 import { databaseProxy, freshDatabase, sql } from "../support/postgres.js";
 import { type Replica, startReplica } from "../support/replica.js";
-import { waitFor } from "../support/wait.js";
+import { staysTrue, waitFor } from "../support/wait.js";
 import { openXdsStream, type XdsStream } from "../support/xds-client.js";
 
 async function start(env: Readonly<Record<string, string>> = {}) {
@@ -178,8 +178,9 @@ test("a damaged file is not served: the one before is; with none, nobody is serv
   await replica.kill();
   for (const file of await readdir(folder)) await writeFile(join(folder, file), "damaged");
   const started = replica.start();
-  await new Promise((resolve) => setTimeout(resolve, 3_000));
-  expect((await replica.api.call("GET", "/readyz")).status).toBe(503);
+  const isWaiting = async () => (await replica.api.call("GET", "/readyz")).status === 503;
+  await waitFor("it says that it waits", isWaiting);
+  await staysTrue("and serves nobody beyond its wait for the database", isWaiting, 3_000);
   proxy.become("pass");
   await started;
   expect(await ready(replica)).toMatchObject({ serving: "live", revision: 2 });
