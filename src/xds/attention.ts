@@ -39,6 +39,7 @@ export class Attention {
   }
   breakOff(): void {
     this.#awake = allTypes;
+    this.#touched = allTypes;
   }
 
   takeTouched(): number {

@@ -121,7 +121,7 @@ export class InFlight {
   #noteNonce(nonce: string): number {
     if (this.#noncesSeq !== this.table.seq) {
       this.#noncesSeq = this.table.seq;
-      this.#nonces.length = Math.min(this.#nonces.length, 1);
+      if (this.#nonces.length > 1) this.#nonces.length = 1; // Setting it is slow, also to what it is.
       this.#nonces[0] = nonce;
       return 0;
     }

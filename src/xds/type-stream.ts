@@ -172,7 +172,7 @@ export class TypeStream implements TrialWriter {
 
   /** Sends what is due, if anything may go now. */
   pump(now: number): void {
-    if (!this.subscription.isAsked || this.isAtRest) return;
+    if (!this.subscription.isAsked) return;
     if (!this.#repairDue) this.refusals.pump(now);
     const blocking = this.inFlight.newest(this.view.delta);
     if (blocking && !this.#repairDue && now - blocking.at < this.view.times.inFlightOverrideMs) return;

@@ -5,10 +5,11 @@ import { DesiredState } from "../../src/model/desired-state.js";
 import type { Endpoint } from "../../src/model/endpoint.js";
 import type { Listener } from "../../src/model/listener.js";
 import type { NodeDrainPhase } from "../../src/model/node-drain.js";
-import type { resourceTypes } from "../../src/model/resource-type.js";
+import { resourceTypes } from "../../src/model/resource-type.js";
 import type { Change } from "../../src/model/revision.js";
 import type { HttpRoute, Route } from "../../src/model/route.js";
 import { Snapshots } from "../../src/snapshot/snapshots.js";
+import { FleetNode, sameExceptions } from "../../src/status/fleet-node.js";
 import { NodeStream } from "../../src/xds/node-stream.js";
 import type { NodeMemory } from "../../src/xds/sent.js";
 import type { PushTimes } from "../../src/xds/stream-view.js";
@@ -94,6 +95,14 @@ export const tcpRoute = (name: string, listener: string, clusters: readonly stri
   split: "endpoints",
 });
 
+/** A node of status/ that has read the whole stream. */
+function reader(stream: NodeStream): FleetNode {
+  const node = new FleetNode(stream.node.id);
+  node.setOpen(stream, true);
+  node.refresh();
+  return node;
+}
+
 export class StreamWorld {
   now = 1_000_000;
   snapshots: Snapshots;
@@ -108,6 +117,8 @@ export class StreamWorld {
   restarts = 0;
   #memory: NodeMemory = { refusals: new Map(), variants: new Map() };
   #isBlocked = false;
+  #told = new FleetNode("edge-1"); // Replaced with each stream.
+  #news = 0;
   /** Paths of routes that were taken away at some time, in any form that they had: these may go. */
   readonly #wasRemoved = new Set<string>();
   /** Route → the paths that it has had. */
@@ -142,6 +153,7 @@ export class StreamWorld {
     this.#notePast(changes);
     this.snapshots.apply([committed]);
     this.stream.pump(this.now);
+    this.#tell();
     return this.#revision;
   }
 
@@ -170,6 +182,7 @@ export class StreamWorld {
     });
     this.snapshots.apply(committed);
     this.stream.pump(this.now);
+    this.#tell();
   }
 
   put(kind: "cluster", after: Cluster): Change;
@@ -193,7 +206,7 @@ export class StreamWorld {
 
   /** The Envoy reads everything that was sent, and what that brings, until both are quiet. */
   settle(maxSteps = 1_000): void {
-    for (let i = 0; i < maxSteps && this.envoy.step(this.now); i++);
+    for (let i = 0; i < maxSteps && this.envoy.step(this.now); i++) this.#tell();
   }
 
   /** Time goes by, in the steps in which something wants to happen. */
@@ -207,11 +220,13 @@ export class StreamWorld {
       this.now = Math.max(next, this.now + 1);
       this.snapshots.removeRetired();
       this.stream.pump(this.now);
+      this.#tell();
       this.settle();
     }
     this.now = end;
     this.snapshots.removeRetired();
     this.stream.pump(this.now);
+    this.#tell();
     this.settle();
   }
 
@@ -219,6 +234,7 @@ export class StreamWorld {
   block(isBlocked: boolean): void {
     this.#isBlocked = isBlocked;
     if (!isBlocked) this.stream.pump(this.now);
+    this.#tell();
   }
 
   reconnect(): void {
@@ -296,7 +312,34 @@ export class StreamWorld {
       openedAt: this.now,
       ordinal: 1,
     });
+    this.#told = reader(stream);
     this.envoy.connect(stream, this.now);
+    this.stream = stream;
+    this.#tell();
     return stream;
+  }
+
+  /** What status/ was told since the last call, in bits. */
+  takeNews(): number {
+    const news = this.#news;
+    this.#news = 0;
+    return news;
+  }
+
+  /** status/ reads again only what it is told is new. That must be enough: it has what one has that reads everything. */
+  #tell(): void {
+    const { stream } = this;
+    const news = stream.takeNews();
+    this.#news |= news;
+    if (news !== 0) this.#told.refresh(news);
+    const whole = reader(stream);
+    if (whole.subscribed !== this.#told.subscribed || !sameExceptions(this.#told.exceptions, whole.exceptions))
+      this.envoy.faults.push("status was not told of what the Envoy asks for or lacks");
+    for (const type of resourceTypes) {
+      const [told, now] = [this.#told.acked[type], whole.acked[type]];
+      // It moves on by itself over revisions that changed nothing of the type.
+      const missed = Array.from({ length: Math.max(0, now - told) }, (_, index) => stream.snapshot.changedBy(told + index + 1));
+      if (told > now || missed.some((changes) => changes?.has(type))) this.envoy.faults.push(`status was not told of ${type}`);
+    }
   }
 }

@@ -1,8 +1,9 @@
 // Promises about who has which revision, on one replica. Each "mutant" comment names the fault in tracker.ts or
 // tracked-revision.ts that the test is there to catch; each was tried and made its test fail.
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 import type { GatewaySync, ResourceException } from "../../../src/model/node.js";
 import type { Fleet } from "../../../src/status/fleet.js";
+import { typeBits } from "../../../src/status/node-report.js";
 import { createMetrics } from "../../../src/telemetry/metrics.js";
 import { createWorld, type ScriptedStream, type World } from "./scripted.js";
 
@@ -44,6 +45,27 @@ describe("having a revision", () => {
     expect(syncOf(11)).toMatchObject({ acked: 0, lagging: ["e1"] });
     envoy.ack(11, "route");
     expect(syncOf(11)).toMatchObject({ acked: 1, lagging: [] });
+  });
+
+  test("an answer reads what it may have changed, and nothing else of the stream", () => {
+    // Mutants: `refresh` reads every type; `refresh` reads the exceptions each time.
+    const envoy = connect("e1");
+    publish([11, ["endpoint/a"]]);
+    const [acked, exceptions] = [vi.spyOn(envoy, "ackedRevision"), vi.spyOn(envoy, "exceptions")];
+    envoy.acked.endpoint = 11;
+    fleet.answered(envoy, typeBits.endpoint);
+    expect(acked.mock.calls).toEqual([["endpoint"]]);
+    expect(exceptions).not.toHaveBeenCalled();
+    expect(syncOf(11)).toMatchObject({ total: 1, acked: 1 });
+  });
+
+  test("a node for which the revision changed nothing has it, though it answers nothing", () => {
+    // One snapshot of its gateway changed, and not the node's: what it has acked has moved on by itself. Mutant: a cohort opened with what was
+    // read at the last answer.
+    const envoy = connect("e1");
+    envoy.acked.endpoint = 11;
+    publish([11, ["endpoint/a"]]);
+    expect(syncOf(11)).toMatchObject({ total: 1, acked: 1, lagging: [] });
   });
 
   test("a type that the revision did not change is not waited for", () => {

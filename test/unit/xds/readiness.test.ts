@@ -37,3 +37,19 @@ test("the inner cluster stays while something names the outer one", () => {
   const readiness = new ClusterReadiness(streamOf("cluster", {}), [routes], 1_000);
   expect([readiness.removableAt("hop/x", 5), readiness.removableAt("hop/y", 5)]).toEqual([Number.POSITIVE_INFINITY, 5]);
 });
+
+test("a cluster goes a grace after the ack that let go of it; acks close together count as one, which is late by less than a 32nd", () => {
+  // Mutants: acks that count as one for as long as they come; one that counts from the first of them.
+  const clusters = streamOf("cluster", {});
+  clusters.table.commit(1, 1, [resource("x"), resource("y")], [], new Map());
+  clusters.table.commit(2, 2, [], [], new Map([["x", 2]]));
+  clusters.table.commit(3, 3, [], [], new Map([["y", 3]]));
+  const routes = streamOf("route", { acked: 1_000 });
+  routes.table.commit(3, 3, [resource("web")], [], new Map());
+  const readiness = new ClusterReadiness(clusters, [routes], 1_000);
+  for (let seq = 2; seq < 90; seq++) readiness.namingAcked("route", seq, (seq - 2) * 10);
+  expect(readiness.removableAt("x", 0)).toBeGreaterThanOrEqual(1_000);
+  expect(readiness.removableAt("x", 0)).toBeLessThan(1_000 + 1_000 / 32);
+  expect(readiness.removableAt("y", 0)).toBeGreaterThanOrEqual(1_010);
+  expect(readiness.removableAt("y", 0)).toBeLessThan(1_010 + 1_000 / 32);
+});

@@ -1,9 +1,11 @@
 // What a change costs, counted and not timed: messages translated, frames encoded and bytes sent for one endpoint's new weight do
 // not depend on how many clusters there are, nor on how many streams get it (DESIGN §12). Times are measured by `npm run bench`.
-// Mutants that it caught: apply() that rebuilds the whole snapshot (translations), SharedFrames that forgets its frames (built).
-import { expect, test } from "vitest";
+// Mutants that it caught: apply() that rebuilds the whole snapshot (translations), SharedFrames that forgets its frames (built),
+// or looks up the changed names for each stream (looks).
+import { expect, test, vi } from "vitest";
 import { DesiredState } from "../../../src/model/desired-state.js";
 import { Snapshots } from "../../../src/snapshot/snapshots.js";
+import { NameSet } from "../../../src/xds/name-set.js";
 import { sharedFrames } from "../../../src/xds/shared-frames.js";
 import { cluster, endpoint, httpListener, httpRoute } from "../../support/stream-world.js";
 
@@ -21,7 +23,7 @@ function mesh(clusters: number): DesiredState {
   });
 }
 
-/** One endpoint's weight goes from 1 to 2; every stream asks for what changed since. */
+/** One endpoint's weight goes from 1 to 2; every stream asks for what changed since, and as many that did not subscribe to it. */
 function costOfOneEndpoint(clusters: number) {
   const snapshots = new Snapshots({
     removalGraceMs: 1_000,
@@ -40,6 +42,9 @@ function costOfOneEndpoint(clusters: number) {
   const change = { kind: "endpoint", name: "svc-00007/127.0.0.1:1", before: old, after: { ...old, weight: 2 } } as const;
   snapshots.apply([{ revision: 2, id: "id-2", changes: [change] }]);
   const shared = sharedFrames(tables.endpoint);
+  const looks = vi.spyOn(tables.endpoint, "changedSince");
+  const unconcerned = NameSet.of(["svc-00008"]);
+  for (let stream = 0; stream < streams; stream++) expect(shared.deltaChanges(from, unconcerned)).toBeUndefined();
   const frames = new Set(Array.from({ length: streams }, () => shared.deltaChanges(from, "all")));
   const [frame] = frames;
   if (frame === undefined || frame === "lost") throw new Error("no stream would get the change");
@@ -49,6 +54,7 @@ function costOfOneEndpoint(clusters: number) {
       Object.entries(after).map(([type, count]) => [type, count - (before[type as keyof typeof before] ?? 0)]),
     ),
     encodes: shared.built,
+    looks: looks.mock.calls.length,
     frames: frames.size,
     bytes: frame.framed.length,
     unchanged: others.filter((one) => tables[one.type].changedSince(one.from)?.length === 0).map(({ type }) => type),
@@ -58,7 +64,7 @@ function costOfOneEndpoint(clusters: number) {
 test("one endpoint's change costs the same with 100 and with 10,000 clusters, and is encoded once for 1,000 streams", () => {
   const small = costOfOneEndpoint(100);
   expect(small.translations).toEqual({ cluster: 0, endpoint: 1, listener: 0, route: 0 });
-  expect(small).toMatchObject({ encodes: 1, frames: 1, unchanged: ["cluster", "listener", "route"] });
+  expect(small).toMatchObject({ encodes: 1, frames: 1, looks: 2, unchanged: ["cluster", "listener", "route"] });
   expect(small.bytes).toBeLessThan(400);
   expect(costOfOneEndpoint(10_000)).toEqual(small);
 });
