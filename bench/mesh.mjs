@@ -62,7 +62,10 @@ export function* meshOf(clusters) {
   for (let start = 0; start < clusters; start += perCall) yield from(start).flatMap((host) => routes(host, clusters));
 }
 
-/** change → how ours and theirs are told ({{w}} and {{v}}: xdsfleet fills them in), and the resource that shows it. */
+/**
+ * change → how ours and theirs are told ({{k}}, {{w}} and {{v}}: xdsfleet fills them in), and the resource that shows it. `grows`: it
+ * leaves something behind, so each run needs a database of its own.
+ */
 export const changes = {
   endpoint: {
     type: "eds",
@@ -82,7 +85,29 @@ export const changes = {
     theirs: "/canary?listener=0&weight={{w}}",
     theirName: "routes-000",
   },
+  // A new cluster with its endpoints, and a route to it: done when the route is there, which is after the cluster.
+  service: {
+    type: "rds",
+    ours: { method: "POST", path: "/v1/changes", body: newService() },
+    ourName: listenerName(0),
+    theirs: "/service?k={{k}}",
+    theirName: "routes-000",
+    grows: true,
+  },
 };
+
+function newService() {
+  const name = "new-{{k}}";
+  const put = (kind, object) => ({ op: "put", kind, object: { ...object, name } });
+  const route = {
+    protocol: "http",
+    listeners: [listenerName(0)],
+    hosts: ["app-00000.example.com"],
+    match: { path: { prefix: "/service/{{k}}" } },
+    backends: [{ cluster: name }],
+  };
+  return JSON.stringify({ changes: [put("cluster", cluster(0).object), put("route", route)] });
+}
 
 /** Puts the changed objects back, so that the first change of the next case is one. */
 export const reset = [

@@ -24,6 +24,10 @@ export const measures = [
     ({ propagation: p, storm }) => ((p.server_cpu_ms_per_change + p.beside_cpu_ms_per_change) * 1000) / storm.streams,
   ],
   ["of it the control plane's, µs", ({ propagation: p }) => p.server_cpu_us_per_change_and_stream],
+  [
+    "Postgres' CPU per replica and change, ms",
+    ({ propagation: p }, replicas) => replicas && p.beside_cpu_ms_per_change / replicas,
+  ],
   ["last stream has it, ms", ({ propagation }) => propagation.last_ms],
   ["p99 stream, ms", ({ propagation }) => propagation.p99_ms],
   ["median stream, ms", ({ propagation }) => propagation.p50_ms],
@@ -36,6 +40,7 @@ export const measures = [
   ["burst, responses per stream", ({ burst }) => burst?.responses_per_stream],
   ["reconnect of all, CPU s", ({ reconnect }) => reconnect?.server_cpu_s],
   ["reconnect of all, last stream, ms", ({ reconnect }) => reconnect?.sync.last_ms],
+  ["steady: memory slope, KiB per minute", ({ steady }) => steady && slopeKiBPerMinute(steady)],
   ["API GET meanwhile, p99, ms", ({ api }) => api?.p99Ms],
   ["event loop delay meanwhile, longest, ms", ({ api }) => api?.loopDelayMs],
 ];
@@ -46,24 +51,42 @@ function idleKiB(storm, idle) {
   return (after - storm.server_rss_before) / 1024 / storm.streams;
 }
 
-/** measure → server → median over the repetitions. */
-export function summary(runs) {
+/** Least squares over the second half: the first one is a process that warms up. */
+function slopeKiBPerMinute({ server_rss_each_10_s: all }) {
+  const bytes = all.slice(Math.floor(all.length / 2));
+  if (bytes.length < 3) return undefined;
+  const middle = (bytes.length - 1) / 2;
+  const mean = bytes.reduce((sum, one) => sum + one, 0) / bytes.length;
+  const products = bytes.reduce((sum, one, index) => sum + (index - middle) * (one - mean), 0);
+  const squares = bytes.reduce((sum, _, index) => sum + (index - middle) ** 2, 0);
+  return ((products / squares) * 6) / 1024;
+}
+
+/** measure → server → median over the runs. `floor`: µs per stream, of the same bytes over plain sockets. */
+export function summary(runs, floor) {
   const servers = [...new Set(runs.map(({ server }) => server))];
-  return measures.map(([name, read]) => ({
+  const rows = measures.map(([name, read]) => ({
     name,
     values: Object.fromEntries(
       servers.map((server) => [
         server,
-        median(runs.filter((run) => run.server === server && !run.failed).map((run) => read(run.report) ?? Number.NaN)),
+        median(
+          runs.filter((run) => run.server === server && !run.failed).map((run) => read(run.report, run.replicas) ?? Number.NaN),
+        ),
       ]),
     ),
   }));
+  return floor === undefined ? rows : [rows[0], { name: floorName, values: { "raw floor": floor } }, ...rows.slice(1)];
 }
+
+const floorName = "the same bytes over plain sockets and an answer back, µs per stream";
 
 /** measure × peer → ours / theirs; where both were measured. */
 export function ratios(rows) {
-  return rows.flatMap(({ name, values: { ours, ...peers } }) =>
-    Object.entries(peers).flatMap(([peer, theirs]) => (ours > 0 && theirs > 0 ? [{ name, peer, ratio: ours / theirs }] : [])),
+  return rows.flatMap(({ name, values: { ours, ...others } }) =>
+    Object.entries(others).flatMap(([peer, theirs]) =>
+      peer.startsWith("gcp-") && ours > 0 && theirs > 0 ? [{ name, peer, ratio: ours / theirs }] : [],
+    ),
   );
 }
 
@@ -71,8 +94,8 @@ const shown = (value) =>
   value === undefined ? "–" : value >= 100 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));
 
 export function markdown({ title, about, rows, notes }) {
-  const servers = Object.keys(rows[0]?.values ?? {});
-  const peers = servers.filter((server) => server !== "ours");
+  const servers = [...new Set(rows.flatMap(({ values }) => Object.keys(values)))];
+  const peers = servers.filter((server) => server.startsWith("gcp-"));
   const found = ratios(rows);
   const ratio = (name, peer) => shown(found.find((one) => one.name === name && one.peer === peer)?.ratio);
   const head = ["", ...servers, ...peers.map((peer) => `ours / ${peer}`)];

@@ -1,36 +1,37 @@
 // `npm run bench`: ours and go-control-plane on the same work, in turn, on the same core, with the load on the other. Needs a build.
-// Writes bench/results/<date>-<case>.json, .md and .svg. All on the loopback; whatever it starts it ends. `--help` tells the rest.
-import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, loadavg, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+// Writes bench/results/<date>-<case>.json, .md and .svg, and with --suite one table and one plot of all cases. All on the loopback;
+// whatever it starts it ends. `--help` tells the rest.
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import pg from "pg";
+import { replicasOf, runCase } from "./case.mjs";
 import { changes } from "./mesh.mjs";
-import { killAll, start, tail } from "./processes.mjs";
-import { machine, markdown, median, plot, summary } from "./report.mjs";
-import { startOurs, startPeer } from "./servers.mjs";
+import { build, root } from "./prepare.mjs";
+import { killAll } from "./processes.mjs";
+import { machine, markdown, plot, summary } from "./report.mjs";
+import { suitePlot, suites, suiteTable } from "./suite.mjs";
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const binaries = join(root, ".cache", "bench");
 const help = `npm run bench -- [options]         (npm run build first)
 
+  --suite S          ${Object.keys(suites).join(" | ")}: a list of cases, and one table of them all
   --streams N        simulated Envoys, one connection each           (1000)
   --clusters C       clusters of 10 endpoints                        (100)
   --protocol P       delta | sotw                                    (delta)
-  --change X         ${Object.keys(changes).join(" | ")}                               (endpoint)
+  --change X         ${Object.keys(changes).join(" | ")}                     (endpoint)
   --servers S,…      ours, gcp-linear, gcp-snapshot, in this order   (all)
-  --repeat R         repetitions of everything; medians are reported (3)
-  --changes K        measured changes per repetition, after 2 others (8)
+  --replicas R,…     ours alone, by so many replicas on one Postgres, with the fleet spread over them
+  --runs R           of everything; medians are reported             (3)
+  --warmup K         changes before the measured ones                (30)
+  --changes K        measured changes per run                        (20)
   --burst B          then so many changes without a pause            (0)
   --reconnect        then all streams end at once and come back
   --probe K          then K changes while the API is asked 100 times/s (5)
   --idle MS          pause before memory is read                     (3000)
   --steady SECONDS   then one change per second for so long          (0)
+  --no-floor         leave out the same bytes over plain sockets
   --profile FOLDER   a CPU profile of ours there
-  --limit SECONDS    longest time of one server in one repetition    (300)
+  --limit SECONDS    longest time of one server in one run           (300)
   --out FOLDER       where results go                                (bench/results)`;
 
 const number = (text) => {
@@ -40,173 +41,77 @@ const number = (text) => {
 
 function readOptions() {
   const text = (standard) => ({ type: "string", default: standard });
+  const flag = { type: "boolean", default: false };
   const { values } = parseArgs({
     options: {
-      help: { type: "boolean", default: false },
-      reconnect: { type: "boolean", default: false },
-      streams: text("1000"),
-      clusters: text("100"),
-      protocol: text("delta"),
-      change: text("endpoint"),
-      servers: text("ours,gcp-linear,gcp-snapshot"),
-      repeat: text("3"),
-      changes: text("8"),
-      burst: text("0"),
-      probe: text("5"),
-      idle: text("3000"),
-      steady: text("0"),
-      profile: { type: "string" },
-      limit: text("300"),
+      ...{ help: flag, reconnect: flag, "no-floor": flag },
+      ...{ profile: { type: "string" }, replicas: { type: "string" }, suite: { type: "string" } },
+      ...{ streams: text("1000"), clusters: text("100"), protocol: text("delta"), change: text("endpoint") },
+      ...{ servers: text("ours,gcp-linear,gcp-snapshot"), runs: text("3"), warmup: text("30"), changes: text("20") },
+      ...{ burst: text("0"), probe: text("5"), idle: text("3000"), steady: text("0"), limit: text("300") },
       out: text(join(root, "bench", "results")),
     },
   });
   if (!["delta", "sotw"].includes(values.protocol)) throw new Error(`--protocol is delta or sotw, not ${values.protocol}`);
   if (!changes[values.change]) throw new Error(`--change is ${Object.keys(changes).join(" or ")}, not ${values.change}`);
-  const counts = ["streams", "clusters", "repeat", "changes", "burst", "probe", "idle", "steady", "limit"];
-  return {
-    ...values,
-    ...Object.fromEntries(counts.map((key) => [key, number(values[key])])),
-    servers: values.servers.split(","),
-  };
+  if (values.suite && !suites[values.suite])
+    throw new Error(`--suite is ${Object.keys(suites).join(" or ")}, not ${values.suite}`);
+  const counts = ["streams", "clusters", "runs", "warmup", "changes", "burst", "probe", "idle", "steady", "limit"];
+  const servers = values.replicas
+    ? values.replicas.split(",").map((count) => (count === "1" ? "ours" : `ours-${count}`))
+    : values.servers.split(",");
+  for (const server of servers)
+    if (!replicasOf(server) && !/^gcp-(linear|snapshot)$/.test(server)) throw new Error(`there is no server ${server}`);
+  const { "no-floor": noFloor, replicas: _, ...kept } = values;
+  return { ...kept, ...Object.fromEntries(counts.map((key) => [key, number(values[key])])), servers, floor: !noFloor };
 }
 
-/** Builds load and peer. False where there is no Go: then only ours can run, and nothing loads it. */
-function build() {
-  if (spawnSync("go", ["version"], { stdio: "ignore" }).status !== 0) return false;
-  mkdirSync(binaries, { recursive: true });
-  for (const name of ["xdsfleet", "gcp-server"]) {
-    execFileSync("go", ["build", "-p", "2", "-trimpath", "-o", join(binaries, name), "."], {
-      cwd: join(root, "bench", name),
-      stdio: "inherit",
-    });
-  }
-  return true;
+/** What a reader must know to judge the figures. */
+function about(startedAt) {
+  const { cpu, cores: count, memoryGiB, node } = machine();
+  const go = spawnSync("go", ["version"], { encoding: "utf8" }).stdout?.trim();
+  return `${startedAt.toISOString()}, ${cpu}, ${count} cores, ${memoryGiB} GiB, Node ${node}, ${go || "no Go"}.`;
 }
 
-/** The server's core, and everybody else's; undefined where the machine has one core or cannot pin. */
-function cores() {
-  const canPin = availableParallelism() > 1 && spawnSync("taskset", ["-c", "0", "true"], { stdio: "ignore" }).status === 0;
-  return canPin ? { server: 0, load: 1 } : { server: undefined, load: undefined };
-}
-
-/** A Postgres on the server's core, with a database for this number of clusters: what ours stands on counts as ours. */
-async function startDatabase(folder, core) {
-  const { startEmbeddedPostgres } = await import(join(root, "dist", "demo", "embedded-postgres.js"));
-  const postgres = await startEmbeddedPostgres({ dataDir: join(folder, "postgres"), log: () => {} });
-  if (core !== undefined) spawnSync("taskset", ["-a", "-c", "-p", String(core), String(postgres.pid)], { stdio: "ignore" });
-  const client = new pg.Client({ connectionString: postgres.url });
-  await client.connect();
-  await client.query("create database bench");
-  await client.end();
-  const url = new URL(postgres.url);
-  url.pathname = "/bench";
-  // It is in a process group of its own. SIGINT: a fast shutdown, which needs nobody to wait for it.
-  const interrupt = () => process.kill(postgres.pid, "SIGINT");
-  process.on("exit", interrupt);
-  const stop = async () => {
-    await postgres.stop();
-    process.off("exit", interrupt);
-    rmSync(folder, { recursive: true, force: true });
-  };
-  return { url: url.href, pid: postgres.pid, stop };
-}
-
-/** Asks the API 100 times per second until told to stop; also reads the event loop's delay of that time. */
-async function probe({ probeUrl, metricsUrl }, signal) {
-  const loopDelay = async () => {
-    const text = await (await fetch(metricsUrl)).text();
-    const found = /event_loop_delay_seconds\{[^}]*quantile="1"[^}]*\} (\S+)/.exec(text);
-    return found ? Number(found[1]) * 1000 : undefined;
-  };
-  await loopDelay(); // Reading resets it.
-  const times = [];
-  while (!signal.aborted) {
-    const startedAt = performance.now();
-    await (await fetch(probeUrl)).arrayBuffer();
-    times.push(performance.now() - startedAt);
-    await delay(10);
-  }
-  const loopDelayMs = await loopDelay();
-  times.sort((a, b) => a - b);
-  return {
-    requests: times.length,
-    p50Ms: median(times),
-    p99Ms: times[Math.floor(times.length * 0.99)],
-    worstMs: times.at(-1),
-    loopDelayMs,
-  };
-}
-
-/** Loads one server, and returns xdsfleet's report with what the API did meanwhile. */
-async function load(server, options, folder, core) {
-  const reportFile = join(folder, "report.json");
-  rmSync(reportFile, { force: true });
-  const flag = (name, value) => (value > 0 ? [name, String(value)] : []);
-  const args = [
-    ...["-n", String(options.streams), "-mode", options.protocol, "-server-pid", String(server.pid), "-o", reportFile],
-    ...["-warmup", "2", "-repeat", String(options.changes), "-idle", `${options.idle}ms`, "-settle", "150ms", ...server.load],
-    ...[...flag("-burst", options.burst), ...(server.probeUrl ? flag("-probed", options.probe) : [])],
-    ...[...(options.steady > 0 ? ["-steady", `${options.steady}s`] : []), ...(options.reconnect ? ["-reconnect"] : [])],
-  ];
-  let probing;
-  const stopProbe = new AbortController();
-  const onLine = (line) => {
-    if (line.endsWith("phase probed")) probing = probe(server, stopProbe.signal).catch((error) => ({ error: String(error) }));
-    if (line.endsWith("phase end")) stopProbe.abort();
-  };
-  const fleet = start({ command: join(binaries, "xdsfleet"), args, core, logFile: join(folder, "xdsfleet.log"), onLine });
-  const timer = setTimeout(() => void fleet.stop(), options.limit * 1000);
-  const code = await fleet.ended;
-  clearTimeout(timer);
-  stopProbe.abort();
-  const api = await probing;
-  if (code !== 0 || !existsSync(reportFile)) throw new Error(`xdsfleet ended with ${code}:\n${tail(fleet.logFile)}`);
-  return { ...JSON.parse(readFileSync(reportFile, "utf8")), ...(api ? { api } : {}) };
-}
-
-/** One server, fresh, through one load. */
-async function measure(name, { options, folder, core, database }) {
-  const { clusters, change, profile } = options;
-  const shared = { folder, core: core.server, clusters, change };
-  const server =
-    name === "ours"
-      ? await startOurs({ ...shared, root, database, profile })
-      : await startPeer({ ...shared, binary: join(binaries, "gcp-server"), form: name.slice("gcp-".length) });
-  try {
-    const report = await load(server, options, folder, core.load);
-    const fault =
-      report.propagation?.error ?? (report.propagation?.converged === false ? "streams ended with different content" : undefined);
-    return { server: name, report, ...(fault ? { failed: fault } : {}) };
-  } finally {
-    await server.stop();
-  }
-}
-
-function write(options, runs, startedAt) {
-  const { streams, clusters, protocol, change } = options;
-  const key = `n${streams}-c${clusters}-${protocol}-${change}`;
-  const file = join(options.out, `${startedAt.toISOString().slice(0, 10)}-${key}`);
-  const rows = summary(runs);
-  const facts = { machine: machine(), go: spawnSync("go", ["version"], { encoding: "utf8" }).stdout?.trim(), options, runs };
-  mkdirSync(options.out, { recursive: true });
-  const { out: _, profile: __, ...told } = options;
-  writeFileSync(`${file}.json`, `${JSON.stringify({ startedAt, ...facts, options: told, rows }, undefined, 1)}\n`);
-  const { cpu, cores: count, memoryGiB, node } = facts.machine;
+function notes({ runs: count, changes: measured, warmup }, runs) {
   const loads = runs.map(({ loadBefore }) => loadBefore.toFixed(1)).join(", ");
+  return [
+    `Medians of ${count} runs, ${measured} changes each after ${warmup} others. CPU per change of ours holds Postgres'.`,
+    `Load of the machine before each run: ${loads}. Above 2 others were at work: trust ratios of CPU, not times.`,
+    ...runs.filter(({ failed }) => failed).map(({ server, failed }) => `${server} failed: ${failed.split("\n")[0]}`),
+  ];
+}
+
+/** Writes one case, and returns it with its table. */
+function write(options, { runs, floor }, startedAt) {
+  const { streams, clusters, protocol, change } = options;
+  const file = join(options.out, `${startedAt.toISOString().slice(0, 10)}-n${streams}-c${clusters}-${protocol}-${change}`);
+  const rows = summary(runs, floor);
+  mkdirSync(options.out, { recursive: true });
+  const { out: _, profile: __, suite: ___, ...told } = options;
+  const facts = { startedAt, machine: machine(), options: told, floor, runs, rows };
+  writeFileSync(`${file}.json`, `${JSON.stringify(facts, undefined, 1)}\n`);
   const title = `${streams} Envoys, ${clusters} clusters, ${protocol}, ${change}`;
-  const text = markdown({
-    title,
-    about: [`${startedAt.toISOString()}, ${cpu}, ${count} cores, ${memoryGiB} GiB, Node ${node}, ${facts.go || "no Go"}.`],
-    rows,
-    notes: [
-      `Medians of ${options.repeat} repetitions, ${options.changes} changes each. CPU per change of ours holds Postgres'.`,
-      `Load of the machine before each run: ${loads}. Above 2 others were at work: trust ratios of CPU, not times.`,
-      ...runs.filter(({ failed }) => failed).map(({ server, failed }) => `${server} failed: ${failed.split("\n")[0]}`),
-    ],
-  });
+  const text = markdown({ title, about: [about(startedAt)], rows, notes: notes(options, runs) });
   writeFileSync(`${file}.md`, text);
   writeFileSync(`${file}.svg`, plot({ title, rows }));
   console.log(`\n${text}\n${file}.md`);
+  return { options, rows, failed: runs.some(({ failed }) => failed) };
+}
+
+/** All cases of a list, the table and the plot rewritten after each: whoever ends it early has what there is. */
+async function runSuite(options, startedAt) {
+  const done = [];
+  for (const one of suites[options.suite]) {
+    const own = { ...options, ...one };
+    done.push(write(own, await runCase(own), startedAt));
+    const file = join(options.out, `${startedAt.toISOString().slice(0, 10)}-suite-${options.suite}`);
+    const title = `Suite ${options.suite}, medians of ${options.runs}`;
+    writeFileSync(`${file}.md`, suiteTable({ title, about: about(startedAt), cases: done }));
+    writeFileSync(`${file}.svg`, suitePlot({ title, cases: done }));
+    console.log(`${done.length}/${suites[options.suite].length}: ${file}.md`);
+  }
+  return done;
 }
 
 async function main() {
@@ -214,33 +119,9 @@ async function main() {
   if (options.help) return console.log(help);
   if (!existsSync(join(root, "dist", "main.js"))) throw new Error("dist/main.js is not there: run `npm run build` first");
   if (!build()) throw new Error("Go is not there: it builds the load (xdsfleet) and the peer (https://go.dev/dl)");
-  const folder = mkdtempSync(join(tmpdir(), "chancery-bench-"));
-  const core = cores();
   const startedAt = new Date();
-  const runs = [];
-  // Postgres runs as somebody else when we are root, who could not enter a folder of ours.
-  const database = options.servers.includes("ours") ? await startDatabase(`${folder}-database`, core.server) : undefined;
-  try {
-    for (let round = 1; round <= options.repeat; round++) {
-      for (const name of options.servers) {
-        const loadBefore = loadavg()[0];
-        console.log(
-          `${new Date().toISOString().slice(11, 19)} ${round}/${options.repeat} ${name} (load ${loadBefore.toFixed(1)})`,
-        );
-        const run = await measure(name, { options, folder, core, database }).catch((error) => ({
-          server: name,
-          failed: error.message,
-        }));
-        if (run.failed) console.log(`  failed: ${run.failed}`);
-        runs.push({ round, loadBefore, ...run });
-      }
-    }
-    write(options, runs, startedAt);
-  } finally {
-    await database?.stop();
-    rmSync(folder, { recursive: true, force: true });
-  }
-  if (runs.some(({ failed }) => failed)) process.exitCode = 1;
+  const done = options.suite ? await runSuite(options, startedAt) : [write(options, await runCase(options), startedAt)];
+  if (done.some(({ failed }) => failed)) process.exitCode = 1;
 }
 
 process.on("exit", killAll);

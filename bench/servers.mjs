@@ -31,8 +31,8 @@ async function fill(base, clusters) {
   for (const one of reset) await call(base, one);
 }
 
-/** Ours. `database`: { url, pid } of a migrated or an empty database that belongs to this number of clusters. */
-export async function startOurs({ root, folder, core, database, clusters, change, profile }) {
+/** One control plane, ready. `index` 0 migrates the database. */
+async function startReplica({ root, folder, core, database, profile }, index) {
   const [apiPort, xdsPort] = await freePorts(2);
   const base = `http://127.0.0.1:${apiPort}`;
   const { ENVOY_BIN: _envoy, NODE_OPTIONS: _options, ...inherited } = process.env;
@@ -43,43 +43,48 @@ export async function startOurs({ root, folder, core, database, clusters, change
     DATABASE_MIGRATION_URL: database.url,
     CHANCERY_API_ADDRESS: `127.0.0.1:${apiPort}`,
     CHANCERY_XDS_ADDRESS: `127.0.0.1:${xdsPort}`,
+    CHANCERY_STATE_DIR: join(folder, `state-${index}`),
+    CHANCERY_REPLICA_ID: `bench-${index}`,
   };
   const flags = profile ? ["--cpu-prof", `--cpu-prof-dir=${profile}`] : [];
-  const args = [...flags, join(root, "dist", "main.js"), "serve", "--migrate"];
-  const child = start({ command: process.execPath, args, core, env, logFile: join(folder, "ours.log") });
+  const args = [...flags, join(root, "dist", "main.js"), "serve", ...(index === 0 ? ["--migrate"] : [])];
+  const child = start({ command: process.execPath, args, core, env, logFile: join(folder, `ours-${index}.log`) });
   try {
     await untilReady(child, `${base}/readyz`);
-    await fill(base, clusters);
   } catch (error) {
     await child.stop();
     throw error;
   }
+  return { ...child, base, xdsAddress: `127.0.0.1:${xdsPort}` };
+}
+
+/** Ours: `replicas` of them. `database`: { url, pid } of a migrated or an empty database that belongs to this number of clusters. */
+export async function startOurs({ replicas = 1, ...options }) {
+  const { folder, database, clusters, change } = options;
+  const all = [];
+  const stop = async () => void (await Promise.all(all.map((one) => one.stop())));
+  try {
+    for (let index = 0; index < replicas; index++) all.push(await startReplica(options, index));
+    await fill(all[0].base, clusters);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const { base } = all[0];
   const { ours, ourName, type } = changes[change];
   const bodyFile = join(folder, "body.json");
   writeFileSync(bodyFile, ours.body);
-  const trigger = [
-    "-post",
-    base + ours.path,
-    "-method",
-    ours.method,
-    "-body",
-    bodyFile,
-    "-header",
-    "content-type: application/json",
-  ];
+  const json = "content-type: application/json";
+  const addresses = all.map(({ xdsAddress }) => xdsAddress).join(",");
   return {
-    ...child,
+    pids: all.map(({ pid }) => pid),
+    stop,
     load: [
-      "-addr",
-      `127.0.0.1:${xdsPort}`,
-      "-beside-pid",
-      String(database.pid),
-      ...trigger,
-      "-expect-type",
-      type,
-      "-expect-name",
-      ourName,
+      ...["-addr", addresses, "-beside-pid", String(database.pid), "-post", base + ours.path, "-method", ours.method],
+      ...["-body", bodyFile, "-header", json, "-expect-type", type, "-expect-name", ourName],
     ],
+    base,
+    xdsAddress: all[0].xdsAddress,
     probeUrl: `${base}/v1/routes/vh-0-r0`,
     metricsUrl: `${base}/metrics`,
   };
@@ -102,6 +107,7 @@ export async function startPeer({ binary, folder, core, form, clusters, change }
   const gc = ["-gc-url", `${base}/gc`];
   return {
     ...child,
+    pids: [child.pid],
     load: ["-addr", `127.0.0.1:${xdsPort}`, ...gc, "-post", base + theirs, "-expect-type", type, "-expect-name", theirName],
   };
 }

@@ -1,4 +1,4 @@
-// `npm run bench` runs from end to end and writes what it says, with a tiny case of ours alone. No time is asserted. Without Go there
+// `npm run bench` runs from end to end and writes what it says, with a tiny case of ours alone, by one replica and by two. No time is asserted. Without Go there
 // is nothing that loads a server, and without Go's modules on this machine nothing is fetched: then the first test is skipped.
 import { execFile, spawnSync } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
@@ -16,10 +16,13 @@ const canBuild = ["xdsfleet", "gcp-server"].every((name) => {
   const cwd = fileURLToPath(new URL(`../../bench/${name}`, import.meta.url));
   return spawnSync("go", ["list", "-deps", "."], { cwd, env: offline, stdio: "ignore" }).status === 0;
 });
-const tiny = ["--servers", "ours", "--streams", "10", "--clusters", "5", "--repeat", "1", "--changes", "2", "--probe", "1"];
+const tiny = [
+  ...["--replicas", "1,2", "--change", "service", "--streams", "10", "--clusters", "5", "--runs", "1"],
+  ...["--warmup", "1", "--changes", "2", "--probe", "1"],
+];
 
 interface Result {
-  readonly rows: readonly { readonly name: string; readonly values: { readonly ours?: number } }[];
+  readonly rows: readonly { readonly name: string; readonly values: Readonly<Record<string, number>> }[];
   readonly runs: readonly {
     readonly failed?: string;
     readonly report: { readonly propagation: { readonly converged: boolean } };
@@ -38,19 +41,30 @@ test.skipIf(!canBuild)(
     });
     const files = (await readdir(out)).sort();
     expect(files.map((file) => file.replace(/^[\d-]{10}-/, ""))).toEqual(
-      ["json", "md", "svg"].map((end) => `n10-c5-delta-endpoint.${end}`),
+      ["json", "md", "svg"].map((end) => `n10-c5-delta-service.${end}`),
     );
     const result: Result = JSON.parse(await readFile(join(out, String(files[0])), "utf8"));
-    expect(result.runs.map(({ failed, report }) => [failed, report.propagation.converged])).toEqual([[undefined, true]]);
-    const of = (name: string) => result.rows.find((row) => row.name.startsWith(name))?.values.ours;
+    expect(result.runs.map(({ failed, report }) => [failed, report.propagation.converged])).toEqual([
+      [undefined, true],
+      [undefined, true],
+    ]);
+    const of = (name: string, server = "ours") => result.rows.find((row) => row.name.startsWith(name))?.values[server];
     expect(of("CPU per stream")).toBeGreaterThan(0);
     expect(of("bytes per stream")).toBeGreaterThan(200);
     expect(of("API GET meanwhile")).toBeGreaterThan(0);
+    expect(of("Postgres", "ours-2")).toBeGreaterThan(0);
+    expect(of("the same bytes over plain sockets", "raw floor")).toBeGreaterThan(0);
   },
 );
 
 test("a wrong option, and help, start nothing", async () => {
   const { stdout } = await run(process.execPath, [script, "--help"]);
   expect(stdout).toContain("--clusters");
-  await expect(run(process.execPath, [script, "--change", "nothing"])).rejects.toMatchObject({ code: 2 });
+  for (const wrong of [
+    ["--change", "nothing"],
+    ["--suite", "nothing"],
+    ["--servers", "nobody"],
+    ["--streams", "many"],
+  ])
+    await expect(run(process.execPath, [script, ...wrong])).rejects.toMatchObject({ code: 2 });
 });
