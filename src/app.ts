@@ -191,6 +191,7 @@ function createDrains(
   const drains = createDrainWatch({
     ...shared,
     store: store.drains,
+    work: store.work,
     nodes: () => fleet.ownNodes(),
     state: () => snapshots.state,
     splitClusterName,

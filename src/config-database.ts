@@ -22,7 +22,8 @@ export const databaseSettings = {
   }),
   notify: toggle("CHANCERY_NOTIFY", {
     default: true,
-    about: "LISTEN/NOTIFY as a hint that wakes the poll. Off: everything works, up to one poll interval later.",
+    about:
+      "LISTEN/NOTIFY as a hint that wakes the poll. Off: everything works, up to one poll interval later, and no statement is prepared, as behind a pooler none may be.",
   }),
   apiPoolSize: integer("CHANCERY_API_POOL_SIZE", {
     unit: "connections",

@@ -53,7 +53,6 @@ export async function stageWrite(
   choices: WriteChoices,
   asked: RolloutPolicy | undefined,
 ): Promise<StagedWrite | undefined> {
-  if (choices.overrides?.includes("rollout")) return undefined;
   const policies = asked ? new Map<string, RolloutPolicy>() : await readPolicies(options);
   if (!asked && policies.size === 0) return undefined;
   const done = await doneBefore(options, author, choices);

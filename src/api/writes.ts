@@ -12,7 +12,7 @@ import type { Plan, Planner } from "../plan/plan.js";
 import type { Validator } from "../plan/validate.js";
 import type { Fleet } from "../status/fleet.js";
 import type { Sync } from "../status/sync.js";
-import type { Store, WriteChoices, WriteTx } from "../store/store.js";
+import { MayBeStaged, type Store, type WriteChoices, type WriteTx } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { readAuthor } from "./author.js";
@@ -139,12 +139,12 @@ export class Writes {
       throw pointerTo ? pointedOut(error, pointerTo) : error;
     };
     const keyed = { ...choices, idempotency: idempotencyOf(request) };
+    const mayStage = !isOfEndpoints && !choices.overrides.includes("rollout");
     const carryOut = async (): Promise<MutationAnswer> => {
-      const staged = isOfEndpoints ? undefined : await stageWrite(this.options, author, work, keyed, rollout).catch(pointed);
-      if (staged) return this.#answerStaged(request, reply, author, staged);
       if (query.wait === undefined && query.onRefusal === "rollback") throw refusalWithoutWait();
-      const { answer, changes } = await this.#write(request, author, reply, work, keyed).catch(pointed);
-      return query.wait === undefined ? answer : this.#answerSynced(request, reply, author, answer, changes);
+      const done = await this.#writeOrStage(request, author, reply, work, keyed, mayStage, rollout).catch(pointed);
+      if ("outcome" in done) return this.#answerStaged(request, reply, author, done);
+      return query.wait === undefined ? done.answer : this.#answerSynced(request, reply, author, done);
     };
     return query.wait === undefined ? carryOut() : this.options.callerWaits.hold(carryOut);
   }
@@ -154,8 +154,7 @@ export class Writes {
     request: MutatingRequest,
     reply: ReplyHead,
     author: Author,
-    answer: MutationAnswer,
-    changes: readonly Change[],
+    { answer, changes }: WrittenAnswer,
   ): Promise<MutationAnswer> {
     const deadline = performance.now() + (request.query.timeoutMs ?? standardWaitMs);
     const sync = await this.#wait(answer.revision, request, deadline);
@@ -203,13 +202,35 @@ export class Writes {
     return { ...plan, ...(planned ? { rebalance: planned.planned } : {}), ...(policy ? { rollout: toPolicyBody(policy) } : {}) };
   }
 
+  /** Where no gateway has a policy, which is told with the write's own BEGIN, staging costs nothing. */
+  async #writeOrStage(
+    request: MutatingRequest,
+    author: Author,
+    reply: ReplyHead,
+    work: (tx: WriteTx) => Promise<Outcome>,
+    choices: WriteChoices,
+    mayStage: boolean,
+    rollout: RolloutPolicy | undefined,
+  ): Promise<StagedWrite | WrittenAnswer> {
+    const write = (unlessStaged: boolean) => this.#write(request, author, reply, work, { ...choices, unlessStaged });
+    if (!mayStage) return write(false);
+    if (!rollout) {
+      try {
+        return await write(true);
+      } catch (error) {
+        if (!(error instanceof MayBeStaged)) throw error;
+      }
+    }
+    return (await stageWrite(this.options, author, work, choices, rollout)) ?? write(false);
+  }
+
   async #write(
     { raw }: MutatingRequest,
     author: Author,
     reply: ReplyHead,
     work: (tx: WriteTx) => Promise<Outcome>,
     choices: WriteChoices,
-  ): Promise<{ readonly answer: MutationAnswer; readonly changes: readonly Change[] }> {
+  ): Promise<WrittenAnswer> {
     const { store, validator } = this.options;
     const { value, committed, replayed, changes } = await writeValidated(store, validator, author, work, choices);
     const revision = committed?.revision ?? value.revision;
@@ -267,6 +288,11 @@ export class Writes {
       return { revision, state: "pending", gateways: {}, replicasBehind: [""] };
     }
   }
+}
+
+interface WrittenAnswer {
+  readonly answer: MutationAnswer;
+  readonly changes: readonly Change[];
 }
 
 /** What became of a rollback that was asked for. */

@@ -11,7 +11,7 @@ import { RebalanceJobs, type RebalanceJobsOptions } from "./rebalance-jobs.js";
 /** What the loops are made of. */
 export interface CreateJobsOptions extends Omit<RebalanceJobsOptions, "onDrain" | "loads">, Omit<NodeDrainJobsOptions, "loads"> {
   readonly loads: RebalanceJobsOptions["loads"] & NodeDrainJobsOptions["loads"];
-  readonly store: Pick<Store, "drains" | "leases" | "nodeDrains" | "rebalances" | "onRevisionHint">;
+  readonly store: Pick<Store, "drains" | "leases" | "nodeDrains" | "rebalances" | "work">;
   readonly metrics: Metrics;
   /** Begins an ordinary drain of one endpoint, within the transaction. */
   readonly startDrain: (tx: WriteTx, drain: StartedByLease) => Promise<void>;

@@ -1,6 +1,6 @@
 // The loop that brings drains to their end, on every replica: looks at what is open, and takes the steps that are due. Which replica
-// takes one does not matter; the database lets one. In: the store. Out: steps, log lines, metrics. Called by app.ts; woken by the API
-// and by hints.
+// takes one does not matter; the database lets one. In: the store. Out: steps, log lines, metrics. Called by app.ts; woken by the API,
+// and by the feed when there is one.
 import type { DrainRecord, Store } from "../store/store.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import { LookLoop } from "../telemetry/look-loop.js";
@@ -12,23 +12,23 @@ import { takeStep } from "./take-step.js";
 const busyPollMs = 500;
 /** Drains read at once: a fleet of thousands has as many rows for each, and a step has little time. */
 const batchSize = 20;
-/** While none is, for those that another replica began without a hint. In ms. */
+/** While none is: the feed tells whether to look. In ms. */
 const idlePollMs = 1_000;
 
 export interface DrainJobsOptions {
-  readonly store: Pick<Store, "drains" | "onRevisionHint">;
+  readonly store: Pick<Store, "drains" | "work">;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
 
 /** One per replica. */
 export class DrainJobs {
-  readonly #stopHints: () => void;
   readonly #loop: LookLoop;
+  #isBusy = false;
 
   constructor(private readonly options: DrainJobsOptions) {
-    this.#loop = new LookLoop({ what: "drains", look: () => this.#look(), retryMs: idlePollMs, log: options.log });
-    this.#stopHints = options.store.onRevisionHint(() => this.wake());
+    const work = options.store.work.of("drains", () => this.#isBusy);
+    this.#loop = new LookLoop({ what: "drains", look: () => this.#look(), work, retryMs: idlePollMs, log: options.log });
   }
 
   start(): void {
@@ -41,9 +41,8 @@ export class DrainJobs {
   }
 
   /** Waits for the step under way. */
-  async stop(): Promise<void> {
-    this.#stopHints();
-    await this.#loop.stop();
+  stop(): Promise<void> {
+    return this.#loop.stop();
   }
 
   /** Returns when to look again. */
@@ -58,6 +57,7 @@ export class DrainJobs {
       }
     }
     this.#measure(seen);
+    this.#isBusy = open.length > 0;
     return open.length > 0 ? busyPollMs : idlePollMs;
   }
 

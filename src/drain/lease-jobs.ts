@@ -17,7 +17,7 @@ const pollMs = 400;
 const maxAtOnce = 50;
 
 export interface LeaseJobsOptions {
-  readonly store: Pick<Store, "leases">;
+  readonly store: Pick<Store, "leases" | "work">;
   /** Begins an ordinary drain of one endpoint, within the transaction. */
   readonly startDrain: (tx: WriteTx, drain: StartedByLease) => Promise<void>;
   /** A drain has begun or was cancelled. */
@@ -38,9 +38,12 @@ export interface StartedByLease {
 /** One per replica. */
 export class LeaseJobs {
   readonly #loop: LookLoop;
+  /** Some are held: the next look must see that they no longer are. */
+  #isBusy = false;
 
   constructor(private readonly options: LeaseJobsOptions) {
-    this.#loop = new LookLoop({ what: "leases", look: () => this.#look(), retryMs: pollMs, log: options.log });
+    const work = options.store.work.of("leases", () => this.#isBusy);
+    this.#loop = new LookLoop({ what: "leases", look: () => this.#look(), work, retryMs: pollMs, log: options.log });
   }
 
   start(): void {
@@ -56,6 +59,7 @@ export class LeaseJobs {
     const { metrics, store } = this.options;
     const { over, renewed, held } = await store.leases.look();
     metrics.set("endpoint_leases_held", {}, held);
+    this.#isBusy = held > 0;
     for (const one of renewed) await this.#step({ endpoint: one.name }, () => this.#putBack(one));
     for (const cluster of over) await this.#step({ cluster }, () => this.#end(cluster));
     return pollMs;

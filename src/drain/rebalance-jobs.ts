@@ -17,7 +17,7 @@ const idlePollMs = 1_000;
 /** The rooms that it goes through. */
 export interface RebalanceJobsOptions {
   readonly replica: string;
-  readonly store: Pick<Store, "rebalances">;
+  readonly store: Pick<Store, "rebalances" | "work">;
   readonly loads: Pick<Loads, "nodes" | "of">;
   /** Name of the cluster that a TCP route has for itself. */
   readonly resourceOf: (route: string) => string;
@@ -35,9 +35,11 @@ export class RebalanceJobs {
   readonly #loop: LookLoop;
   /** `<rebalance> <node>` → when the report came that was written last. */
   #written = new Map<string, number>();
+  #isBusy = false;
 
   constructor(private readonly options: RebalanceJobsOptions) {
-    this.#loop = new LookLoop({ what: "rebalances", look: () => this.#look(), retryMs: idlePollMs, log: options.log });
+    const work = options.store.work.of("rebalances", () => this.#isBusy);
+    this.#loop = new LookLoop({ what: "rebalances", look: () => this.#look(), work, retryMs: idlePollMs, log: options.log });
   }
 
   start(): void {
@@ -57,6 +59,7 @@ export class RebalanceJobs {
   async #look(): Promise<number> {
     const { metrics, setPace, store } = this.options;
     const open = await store.rebalances.open();
+    this.#isBusy = open.length > 0;
     metrics.set("rebalances_open", {}, open.length);
     setPace(open.length > 0 ? "drain" : "idle");
     await this.#saveLoads(open);

@@ -4,7 +4,7 @@
 // Clocks of replicas are not compared: an ack is as old as the database says at the moment of reading, which is an upper bound here.
 import type { FleetNode } from "../status/fleet-node.js";
 import type { GaugeSums, Loads, NodeLoad } from "../status/loads.js";
-import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, SharedGauges, WatchedDrain } from "../store/store.js";
+import type { DrainAck, DrainGauges, DrainLoad, DrainRowStore, SharedGauges, Store, WatchedDrain } from "../store/store.js";
 import type { Clock } from "../telemetry/clock.js";
 import { failureFacts, type Logger } from "../telemetry/logger.js";
 import { believe, type DrainedEndpoint, steadiness } from "./belief.js";
@@ -20,6 +20,8 @@ export interface DrainWatchOptions {
   readonly resourcesOf: (cluster: string, route?: string) => readonly string[];
   /** What is known of replaced hosts; it is told how drains ended. Undefined: nothing. */
   readonly replacements?: Pick<Replacements, "steady" | "undecided" | "decide">;
+  /** Whether there are drains; while there are none, the database is not asked. */
+  readonly work: Pick<Store["work"], "mayBe" | "onCame">;
   /** How often Envoys report their load. */
   readonly setPace: (pace: "idle" | "drain") => void;
   readonly clock: Clock;
@@ -53,17 +55,18 @@ export class DrainWatch {
   readonly #drains = new Map<string, Followed>();
   /** Nodes that reported since the last write. */
   readonly #reported = new Set<string>();
-  readonly #unfollow: () => void;
+  readonly #unfollow: (() => void)[];
   #stopPoll: (() => void) | undefined;
   #stopGather: (() => void) | undefined;
   /** One at a time. */
   #working: Promise<void> | undefined;
   #nextPollAt = 0;
+  #isHinted = false;
   #failures = 0;
   #closed = false;
 
   constructor(private readonly options: DrainWatchOptions) {
-    this.#unfollow = options.loads.onReport((node) => this.#onReport(node));
+    this.#unfollow = [options.loads.onReport((node) => this.#onReport(node)), options.work.onCame("drains", () => this.hint())];
   }
 
   start(): void {
@@ -73,12 +76,13 @@ export class DrainWatch {
   /** A drain may have begun or ended: looks at once. */
   hint(): void {
     this.#nextPollAt = 0;
+    this.#isHinted = true;
     this.#schedule();
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#unfollow();
+    for (const unfollow of this.#unfollow) unfollow();
     this.#stopPoll?.();
     this.#stopGather?.();
     await this.#working;
@@ -127,9 +131,11 @@ export class DrainWatch {
   // ---- What ----------------------------------------------------------------------------------------------------------
 
   async #poll(): Promise<void> {
-    const { clock, setPace, store } = this.options;
+    const { clock, setPace, store, work } = this.options;
+    const isAsked = this.#isHinted || this.#drains.size > 0 || work.mayBe("drains");
+    this.#isHinted = false;
     this.#nextPollAt = clock.now() + (this.#drains.size > 0 ? pollMs : idlePollMs);
-    this.#follow(await store.watched());
+    this.#follow(isAsked ? await store.watched() : []);
     await this.#decide();
     setPace(this.#drains.size > 0 ? "drain" : "idle");
     if (this.#drains.size === 0) return;

@@ -86,3 +86,10 @@ export function parseAddressKey(text: string): { readonly address: string; reado
   const port = Number(portText);
   return port <= 65_535 ? { address, port } : undefined;
 }
+
+/** Whether two addresses of one port can't both be bound: the same one, or one of them is its family's wildcard. */
+export function overlap(one: string, other: string): boolean {
+  if (one === other) return true;
+  if (one.includes(":") !== other.includes(":")) return false;
+  return [one, other].some((address) => address === "0.0.0.0" || address === "::");
+}

@@ -21,7 +21,7 @@ const nodesPerPage = 1_000;
 
 /** The rooms that it goes through, and the writes of the API that it makes. */
 export interface DriverOptions {
-  readonly store: Pick<Store, "write" | "rollouts">;
+  readonly store: Pick<Store, "write" | "rollouts" | "work">;
   readonly fleet: Pick<Fleet, "nodes">;
   readonly watch: RolloutWatch;
   /** Makes each object what it is after the changes, through the rules of all writes; within a transaction. */
@@ -63,9 +63,11 @@ export async function cohortFor(
 /** One per replica. */
 export class RolloutDriver {
   readonly #loop: LookLoop;
+  #isBusy = false;
 
   constructor(private readonly options: DriverOptions) {
-    this.#loop = new LookLoop({ what: "rollouts", look: () => this.#look(), retryMs: busyMs, log: options.log });
+    const work = options.store.work.of("rollouts", () => this.#isBusy);
+    this.#loop = new LookLoop({ what: "rollouts", look: () => this.#look(), work, retryMs: busyMs, log: options.log });
   }
 
   start(): void {
@@ -80,6 +82,7 @@ export class RolloutDriver {
   async #look(): Promise<number> {
     const { metrics, store, watch } = this.options;
     const open = await store.rollouts.open();
+    this.#isBusy = open.length > 0;
     metrics.set("rollouts_open", {}, open.length);
     await watch.look(open, Date.now());
     for (const one of open) await this.#step(one);

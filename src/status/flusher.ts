@@ -33,6 +33,8 @@ export interface FlusherOptions {
 /** Nodes that left and are not yet written off; beyond it this replica's rows are written anew from nothing. */
 const maxRemoved = 10_000;
 const maxBackOffMs = 5_000;
+/** While nobody waits here, and others know of this replica, a write is put off for so long: the answers to one push come within it, and are then one write, not two. */
+const gatherMs = 20;
 /** Rows per beat that are written only because their node acked something: what other replicas show of it is that late, no more. */
 const maxRefreshedPerBeat = 200;
 
@@ -74,7 +76,8 @@ export class Flusher {
   request(): void {
     if (this.#closed || this.options.tracker.published === 0 || this.#running || this.#failures > 0) return;
     const now = this.options.clock.now();
-    this.#schedule(this.options.isAwaited() ? now : Math.max(now, this.#lastAt + this.options.flushMs));
+    const pauseMs = this.#registered ? gatherMs : 0;
+    this.#schedule(this.options.isAwaited() ? now : Math.max(now + pauseMs, this.#lastAt + this.options.flushMs));
     this.#stopBeat ??= this.options.clock.after(withJitter(this.options.beatMs), () => this.#beat());
   }
 
@@ -231,7 +234,7 @@ export class Flusher {
     for (const id of batch.removed) if (!tracker.node(id)) tracker.removedNodes.add(id);
   }
 
-  /** Rows first, then the revision: a replica that is seen to have loaded a revision has said what its Envoys owe of it. */
+  /** Never the revision before the rows: a replica that is seen to have loaded a revision has said what its Envoys owe of it. */
   async #write(batch: Batch): Promise<void> {
     const { clock, leaseMs, metrics, replica, store, tracker } = this.options;
     const rows = batch.revisions.flatMap((tracked) => {
@@ -240,14 +243,16 @@ export class Flusher {
       this.#written.add(tracked);
       return { replica, gateway: tracked.cohort.gateway, revision: tracked.revision, sync };
     });
-    if (rows.length > 0) await store.saveSync(replica, rows);
-    if (this.#beatIsDue || batch.revision !== this.#beaten?.revision) {
-      const at = clock.now();
-      this.#beatIsDue = false;
-      const beat = { id: replica, startedAt: this.#startedAt, revision: batch.revision, leaseMs, nodes: tracker.nodeCount };
-      this.options.onBeat?.(await store.heartbeat(beat));
-      this.#beaten = { at, revision: batch.revision };
-    }
+    const at = clock.now();
+    const isTimed = this.#beatIsDue;
+    const isBeat = isTimed || batch.revision !== this.#beaten?.revision;
+    const beat = { id: replica, startedAt: this.#startedAt, revision: batch.revision, leaseMs, nodes: tracker.nodeCount };
+    this.#beatIsDue = false;
+    // A beat that is due by its time goes alone: it also tells of the other replicas.
+    const [withRows, alone] = rows.length > 0 && !isTimed ? [isBeat, false] : [false, isBeat];
+    if (rows.length > 0) await store.saveSync(replica, rows, withRows ? beat : undefined);
+    if (alone) this.options.onBeat?.(await store.heartbeat(beat));
+    if (isBeat) this.#beaten = { at, revision: batch.revision };
     if (batch.nodes.length + batch.removed.length > 0) {
       const nodeRows = batch.nodes.flatMap((node) => {
         this.#writtenNodes.set(node, { exceptions: node.exceptions, acked: ackedKey(node) });

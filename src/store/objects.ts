@@ -5,6 +5,7 @@ import { clustersOf, listenersOf } from "../model/route.js";
 import { type ClusterRow, fromClusterRow, toClusterRow } from "./cluster-row.js";
 import { type EndpointRow, fromEndpointRow, toEndpointRow } from "./endpoint-row.js";
 import { fromListenerRow, type ListenerRow, toListenerRow } from "./listener-row.js";
+import { Prepared } from "./prepared.js";
 import { fromRouteRow, type RouteRow, toRouteRow } from "./route-row.js";
 
 /** An object and the revision in which it last changed: its ETag. */
@@ -82,4 +83,24 @@ export type StoredRow<K extends Kind> = RowKinds[K] & { readonly revision: Revis
 /** A row as callers get it: the object and its revision. */
 export function fromStoredRow<K extends Kind>(kind: K, row: StoredRow<K>): Stored<ObjectKinds[K]> {
   return { object: objectTables[kind].fromRow(row), revision: row.revision };
+}
+
+/** Rows of one kind by name; a lock keeps them for the transaction. */
+export function selectText(kind: Kind, condition: string, lock: string): string {
+  const { table, columns } = objectTables[kind];
+  return `select ${columns.join(", ")}, revision from ${table} where space = $1 and ${condition} order by name ${lock}`;
+}
+
+const lockQuery = (kind: Kind): Prepared => new Prepared(`lock_${kind}`, selectText(kind, "name = any($2)", "for no key update"));
+/** Every write begins with one of these. */
+export const lockQueries: Readonly<Record<Kind, Prepared>> = {
+  cluster: lockQuery("cluster"),
+  endpoint: lockQuery("endpoint"),
+  listener: lockQuery("listener"),
+  route: lockQuery("route"),
+};
+
+/** The row as Postgres will give it back: without what is undefined. */
+export function jsonRow<K extends Kind>(kind: K, object: ObjectKinds[K]): RowKinds[K] {
+  return JSON.parse(JSON.stringify(objectTables[kind].toRow(object)));
 }

@@ -53,7 +53,7 @@ export function observeStatus(status: StatusStore, observe: Observe): StatusStor
     heartbeat: (beat) => observe("heartbeat", () => status.heartbeat(beat)),
     liveReplicas: () => observe("live_replicas", () => status.liveReplicas()),
     saveNodes: (replica, nodes, removed) => observe("save_nodes", () => status.saveNodes(replica, nodes, removed)),
-    saveSync: (replica, rows) => observe("save_sync", () => status.saveSync(replica, rows)),
+    saveSync: (replica, rows, beat) => observe("save_sync", () => status.saveSync(replica, rows, beat)),
     readSync: (revision) => observe("read_sync", () => status.readSync(revision)),
     nodes: (filter) => observe("nodes", () => status.nodes(filter)),
     countNodes: (gateways, except) => observe("count_nodes", () => status.countNodes(gateways, except)),

@@ -1,8 +1,9 @@
 // Connections to Postgres, each with its limits. In: a URL. Out: pools (feed, load, api) and one-statement reads.
-// Behind a pooler in transaction mode nothing may live in a session: no start-up parameters beyond the name, no named prepared
-// statements, no SET. Server-side timeouts are therefore set per transaction (transaction.ts); these here are the client's own.
+// Behind a pooler in transaction mode nothing may live in a session: no start-up parameters beyond the name, no SET, and no prepared
+// statements, which is why a pooler is looked for (prepared.ts). Server-side timeouts are therefore set per transaction (transaction.ts); these here are the client's own.
 import pg from "pg";
 import type { Logger } from "../telemetry/logger.js";
+import { type Prepared, recognisePooler, toQuery } from "./prepared.js";
 import { QueryFailure, refuseStandby, toAppError } from "./sqlstate.js";
 
 /** One pool and its limits. */
@@ -17,6 +18,8 @@ export interface PoolOptions {
   readonly queryTimeoutMs: number;
   /** A connection is made anew after this long: the address may lead to another server by then, although the old one still answers. */
   readonly connectionAgeMs: number;
+  /** Hot statements may be prepared where connections end at Postgres itself. Default: false. */
+  readonly prepares?: boolean | undefined;
   readonly log: Logger;
 }
 
@@ -33,7 +36,7 @@ const clientTypes = {
 };
 
 /** What every connection is opened with, pooled or not. */
-export function clientConfig(options: Omit<PoolOptions, "size" | "log" | "connectionAgeMs">): pg.ClientConfig {
+export function clientConfig(options: Omit<PoolOptions, "size" | "log" | "connectionAgeMs" | "prepares">): pg.ClientConfig {
   return {
     connectionString: options.databaseUrl,
     application_name: `chancery-${options.name}`,
@@ -49,14 +52,18 @@ export function clientConfig(options: Omit<PoolOptions, "size" | "log" | "connec
  * that one look for each connection is enough, unless a pooler stands in between (then the feed's own look tells, revision-feed.ts).
  */
 export function createPool(options: PoolOptions): pg.Pool {
-  const pool = new pg.Pool({
+  const pool: pg.Pool = new pg.Pool({
     ...clientConfig(options),
     max: options.size,
     maxLifetimeSeconds: options.connectionAgeMs / 1_000,
     onConnect: async (client) => {
-      const look = { text: "select pg_is_in_recovery() as standby", query_timeout: options.connectTimeoutMs };
-      const { rows } = await client.query<{ readonly standby: boolean }>(look);
+      const look = {
+        text: "select pg_is_in_recovery() as standby, pg_backend_pid() as pid",
+        query_timeout: options.connectTimeoutMs,
+      };
+      const { rows } = await client.query<{ readonly standby: boolean; readonly pid: number }>(look);
       refuseStandby(rows[0]?.standby);
+      if (options.prepares) recognisePooler(pool, client, rows[0]?.pid);
     },
   });
   // An idle connection that breaks is thrown away by the pool; without a listener it would end the process. That the database is away,
@@ -73,11 +80,11 @@ export function createPool(options: PoolOptions): pg.Pool {
  */
 export async function read<Row extends pg.QueryResultRow>(
   pool: pg.Pool,
-  text: string,
+  statement: string | Prepared,
   values: readonly unknown[] = [],
 ): Promise<Row[]> {
   try {
-    return (await pool.query<Row>(text, [...values])).rows;
+    return (await pool.query<Row>(toQuery(pool, statement, values))).rows;
   } catch (error) {
     throw toAppError(new QueryFailure(error));
   }
@@ -89,10 +96,10 @@ export async function read<Row extends pg.QueryResultRow>(
  */
 export async function readPrimary<Row extends pg.QueryResultRow & { readonly standby: boolean }>(
   pool: pg.Pool,
-  text: string,
+  statement: string | Prepared,
   values: readonly unknown[] = [],
 ): Promise<Row[]> {
-  const rows = await read<Row>(pool, text, values);
+  const rows = await read<Row>(pool, statement, values);
   try {
     refuseStandby(rows[0]?.standby);
   } catch (error) {

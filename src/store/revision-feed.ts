@@ -1,12 +1,15 @@
 // The feed: what was committed after a replica's own revision, and whether that revision still is the one it knows.
-// In: a revision and its id. Out: the next ones, or "other history". One statement, so one snapshot of one server.
+// In: a revision and its id. Out: the next ones, or "other history". One statement, so one snapshot of one server. It tells what is
+// open besides (open-work.ts): the jobs of a replica need not ask for that while there is nothing.
 // The poll is the truth; hints (revision-hints.ts) only make it sooner. Called by snapshot/ through store.ts.
 import type pg from "pg";
 import type { NodeDrainChange } from "../model/node-drain.js";
 import type { Change, CommittedRevision, Kind, ObjectKinds, OverlayChange, Revision } from "../model/revision.js";
 import { type NodeDrainSpec, nodeDrainKind } from "./node-drain-row.js";
 import { objectTables, type RowKinds } from "./objects.js";
+import { type OpenWork, type WorkSeen, workColumns } from "./open-work.js";
 import { readPrimary } from "./pool.js";
+import { Prepared } from "./prepared.js";
 import type { RevisionMark } from "./revisions.js";
 import { fromOverlaySpec, type OverlaySpec, overlayKind } from "./rollout-row.js";
 import type { SchemaColumns, SchemaGate } from "./schema-version.js";
@@ -29,7 +32,7 @@ type ChangeColumns = {
   };
 }[Kind];
 
-interface RevisionColumns extends SchemaColumns {
+interface RevisionColumns extends SchemaColumns, WorkSeen {
   readonly standby: boolean;
   readonly head: Revision;
   readonly cut: Revision | null;
@@ -56,15 +59,18 @@ type FeedRow = RevisionColumns &
 // Always at least one row, as the counter has one: with nothing new it costs a few look-ups by primary key. The last revision that was
 // pruned is known by the cut: what comes after it is whole. The changes are read in a lateral with an order of its own, which the planner
 // can't flatten: as a plain join it read all of `changes`, the whole history, for each poll (25 ms with 13,000 of them, measured).
-const feedQuery = `
+const feedQuery = new Prepared(
+  "feed",
+  `
   select pg_is_in_recovery() as standby, counter.n as head, cut.revision as cut,
          coalesce((select id from revisions where revision = $1), case when cut.revision = $1 then cut.id end)::text as own_id,
          schema.version as schema_version, schema.compatible_from,
-         next.revision, next.id::text as id, change.kind, change.name, change.before, change.after
+         next.revision, next.id::text as id, change.kind, change.name, change.before, change.after,${workColumns}
     from revision_counter as counter left join history_cut as cut on true left join schema_version as schema on true
     left join lateral (select revision, id from revisions where revision > $1 order by revision limit $2) as next on true
     left join lateral (select * from changes where changes.revision = next.revision order by ordinal) as change on true
-   order by next.revision, change.ordinal`;
+   order by next.revision, change.ordinal`,
+);
 
 interface FedRevision {
   readonly revision: Revision;
@@ -74,11 +80,20 @@ interface FedRevision {
   readonly nodeDrains: NodeDrainChange[];
 }
 
+/** Where the feed reads, and whom it tells what it saw besides. */
+export interface FeedOptions {
+  readonly pool: pg.Pool;
+  readonly schema: SchemaGate;
+  readonly work: OpenWork;
+}
+
 /** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable, also of a standby, schema_too_new */
-export async function readAfter(pool: pg.Pool, schema: SchemaGate, at: RevisionMark, limit: number): Promise<FeedAnswer> {
+export async function readAfter({ pool, schema, work }: FeedOptions, at: RevisionMark, limit: number): Promise<FeedAnswer> {
+  const askedAt = performance.now();
   const rows = await readPrimary<FeedRow>(pool, feedQuery, [at.revision, limit]);
   const [first] = rows;
   if (first) schema.see(first);
+  if (first) work.note(first, askedAt);
   if (!first || first.head < at.revision) return { kind: "other-history" };
   if (at.revision < (first.cut ?? 0)) return { kind: "pruned" };
   if ((first.own_id ?? "") !== at.id) return { kind: "other-history" };

@@ -53,6 +53,8 @@ export interface CommitChoices {
   /** The staged rollout that it belongs to; undefined: what any of them holds is not its to change. */
   readonly rollout: string | undefined;
   readonly notify: boolean;
+  /** New specs of rows that were there are to be written with their revision; false: they have been. */
+  readonly applies: boolean;
 }
 
 /** The last statement of a write. `id` is made by the caller, who can ask for it when the answer is lost. */
@@ -60,7 +62,7 @@ export function commitStatement(
   id: string,
   author: Author,
   changes: readonly (RowChange | OverlayRowChange | NodeDrainRowChange)[],
-  { overrides, mayEmpty, rollout, notify }: CommitChoices,
+  { overrides, mayEmpty, rollout, notify, applies }: CommitChoices,
 ): string {
   const list = JSON.stringify(changes.map(({ kind, name, before, after }) => ({ kind, name, before, after })));
   // A NUL would end the whole message there: Postgres holds none in a text.
@@ -68,7 +70,7 @@ export function commitStatement(
     text === undefined ? "null" : pg.escapeLiteral(text.replaceAll("\0", ""));
   const texts = [id, author.author, author.requestId, author.reason].map(literal);
   const passed = `array[${overrides.map(literal).join(", ")}]::text[]`;
-  return `select commit_revision(${texts.join(", ")}, ${pg.escapeLiteral(list)}::jsonb, ${passed}, ${mayEmpty}, ${literal(rollout)}::text, ${notify}) as revision`;
+  return `select commit_revision(${texts.join(", ")}, ${pg.escapeLiteral(list)}::jsonb, ${passed}, ${mayEmpty}, ${literal(rollout)}::text, ${notify}, ${applies}) as revision`;
 }
 
 /** The newest revision: two look-ups by primary key. @throws database_unavailable */

@@ -4,7 +4,7 @@
 import { AppError } from "../errors.js";
 
 /** The newest migration that this program was built with; a test compares it with the folder. */
-export const schemaVersion = 14;
+export const schemaVersion = 15;
 
 /** The row, as queries of the feed and of full loads bring it. */
 export interface SchemaColumns {

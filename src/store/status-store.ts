@@ -6,6 +6,7 @@ import type { GatewaySync, ResourceException, StreamKind } from "../model/node.j
 import type { ResourceType } from "../model/resource-type.js";
 import type { Revision } from "../model/revision.js";
 import { read } from "./pool.js";
+import { Prepared } from "./prepared.js";
 import { channels } from "./revision-hints.js";
 
 /** Revisions below the newest for which a replica's sync is kept. */
@@ -74,8 +75,8 @@ export interface StatusStore {
   liveReplicas(): Promise<readonly { readonly id: string; readonly revision: Revision }[]>;
   /** The replica's view of its nodes. Where two replicas claim one node, the newer stream wins. `removed` are forgotten if still ours. */
   saveNodes(replica: string, nodes: readonly NodeRow[], removed: readonly string[]): Promise<void>;
-  /** Overwrites the replica's row of each (gateway, revision), and hints. */
-  saveSync(replica: string, rows: readonly SyncRow[]): Promise<void>;
+  /** Overwrites the replica's row of each (gateway, revision), and hints. `beat`: renewed in the same statement, so with the rows or not at all. */
+  saveSync(replica: string, rows: readonly SyncRow[], beat?: ReplicaBeat): Promise<void>;
   /** Of live replicas only, by gateway and replica. */
   readSync(revision: Revision): Promise<readonly SyncRow[]>;
   /** By id. A node of a replica that is gone is not connected. */
@@ -88,21 +89,28 @@ export interface StatusStore {
 
 const isLive = "exists (select from replicas where replicas.id = replica and replicas.lease_until > clock_timestamp())";
 
-const beatQuery = `
-  with beat as (
+/** One CTE. Parameters: id, startedAt, revision, leaseMs, nodes. */
+const beatOf = ([id, startedAt, revision, leaseMs, nodes]: readonly [string, string, string, string, string]): string => `
+  beat as (
     insert into replicas (id, started_at, revision, lease_until, nodes)
-    values ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond', $5)
+    values (${id}, ${startedAt}, ${revision}, clock_timestamp() + ${leaseMs} * interval '1 millisecond', ${nodes})
     on conflict (id) do update set started_at = excluded.started_at, revision = excluded.revision, lease_until = excluded.lease_until,
                                    nodes = excluded.nodes, live_since = case when replicas.lease_until < clock_timestamp()
                                      or replicas.started_at <> excluded.started_at then clock_timestamp() else replicas.live_since end
-  ), dead as (
+  )`;
+
+const beatQuery = new Prepared(
+  "beat",
+  `
+  with ${beatOf(["$1", "$2", "$3", "$4", "$5"])}, dead as (
     delete from replicas where id <> $1 and lease_until < clock_timestamp() - interval '${forgetReplicaAfter}' returning id
   ), dead_nodes as (
     delete from nodes where replica in (select id from dead)
   ), dead_sync as (
     delete from revision_sync where replica in (select id from dead)
   )
-  select id, nodes from replicas where lease_until > clock_timestamp()`;
+  select id, nodes from replicas where lease_until > clock_timestamp()`,
+);
 
 // A stream's age is measured by its replica's own clock, and so is right whatever that clock says: now minus age is when it opened.
 const saveNodesQuery = `
@@ -119,8 +127,9 @@ const saveNodesQuery = `
    where stored.replica = excluded.replica or stored.opened_at < excluded.opened_at
       or not exists (select from replicas where replicas.id = stored.replica and replicas.lease_until > clock_timestamp())`;
 
-const saveSyncQuery = `
-  with fresh as (
+/** With the beat of every change; the dead are forgotten by the beats that come without one. */
+const saveSyncQuery = (withBeat: boolean): string => `
+  with ${withBeat ? `${beatOf(["$1", "$3", "$4", "$5", "$6"])}, ` : ""}fresh as (
     select * from jsonb_to_recordset($2::jsonb) as fresh (gateway text, revision bigint, sync jsonb)
   ), old as (
     delete from revision_sync where replica = $1 and revision < (select max(revision) from fresh) - ${keptSyncRevisions}
@@ -149,6 +158,9 @@ function fromNodeColumns({ envoy_version: envoyVersion, since, exceptions, ...ro
 
 /** Status on a pool; `notify`: saved sync is hinted. */
 export function createStatusStore(pool: pg.Pool, notify: boolean): StatusStore {
+  const hint = notify ? ` pg_notify('${channels.sync}', '')` : "";
+  const saveSync = new Prepared("save_sync", saveSyncQuery(false) + hint);
+  const saveSyncAndBeat = new Prepared("save_sync_and_beat", saveSyncQuery(true) + hint);
   return {
     async heartbeat({ id, startedAt, revision, leaseMs, nodes = 0 }) {
       return read<ReplicaLoad>(pool, beatQuery, [id, startedAt, revision, leaseMs, nodes]);
@@ -162,10 +174,10 @@ export function createStatusStore(pool: pg.Pool, notify: boolean): StatusStore {
       if (aged.length > 0) await read(pool, saveNodesQuery, [replica, JSON.stringify(aged)]);
       if (removed.length > 0) await read(pool, "delete from nodes where replica = $1 and id = any($2)", [replica, removed]);
     },
-    async saveSync(replica, rows) {
+    async saveSync(replica, rows, beat) {
       if (rows.length === 0) return;
-      const hint = notify ? ` pg_notify('${channels.sync}', '')` : "";
-      await read(pool, saveSyncQuery + hint, [replica, JSON.stringify(rows)]);
+      const beatValues = beat ? [beat.startedAt, beat.revision, beat.leaseMs, beat.nodes ?? 0] : [];
+      await read(pool, beat ? saveSyncAndBeat : saveSync, [replica, JSON.stringify(rows), ...beatValues]);
     },
     async readSync(revision) {
       return read<SyncRow>(

@@ -13,6 +13,7 @@ import { createLeaseStore, type LeaseStore } from "./lease-store.js";
 import { createNodeDrainStore, type NodeDrainStore } from "./node-drain-store.js";
 import { createReads, type StoreReads } from "./object-reads.js";
 import { createObserver, observeReads, observeStatus, watchPools } from "./observed.js";
+import { OpenWork } from "./open-work.js";
 import { createPool } from "./pool.js";
 import { createRebalanceStore, type RebalanceStore } from "./rebalance-store.js";
 import { type PruneStep, pruneStep, type RetentionRule } from "./retention.js";
@@ -74,7 +75,7 @@ export type {
 export { type Cohort, type NewRollout, RolloutOvertaken } from "./rollout-writes.js";
 export { type KeptState, type RejectReason, StateFile } from "./state-file.js";
 export type { NodeFilter, NodeRow, ReplicaBeat, ReplicaLoad, StatusStore, SyncRow } from "./status-store.js";
-export type { WriteChoices, Written } from "./write.js";
+export { MayBeStaged, type WriteChoices, type Written } from "./write.js";
 export type { PutOutcome, WriteTx } from "./write-tx.js";
 
 /** A full load reads every table in one go; longer than this it is given up. */
@@ -134,6 +135,8 @@ export interface Store {
   onRevisionHint(callback: () => void): () => void;
   /** Called when a replica may have saved sync. */
   onSyncHint(callback: () => void): () => void;
+  /** Which jobs have anything to do, as the feed last saw it. */
+  readonly work: Pick<OpenWork, "mayBe" | "onCame" | "of">;
   readonly status: StatusStore;
   readonly rollouts: RolloutStore;
   readonly drains: DrainStore;
@@ -147,11 +150,12 @@ export interface Store {
 export async function createStore(options: StoreOptions): Promise<Store> {
   const { portable = false, queryTimeoutMs, log, metrics } = options;
   const notify = options.notify && !portable;
-  const api = createPool({ ...options, name: "api", size: options.apiPoolSize });
-  const feed = createPool({ ...options, name: "feed", size: options.feedPoolSize });
+  const prepares = notify; // Whoever turns notices off has a pooler in between, which may not show as one (prepared.ts).
+  const api = createPool({ ...options, name: "api", size: options.apiPoolSize, prepares });
+  const feed = createPool({ ...options, name: "feed", size: options.feedPoolSize, prepares });
   const load = createPool({ ...options, name: "load", size: 1, queryTimeoutMs: loadTimeoutMs });
   const jobsQueryTimeoutMs = Math.min(queryTimeoutMs, maxJobQueryTimeoutMs);
-  const jobs = createPool({ ...options, name: "jobs", size: jobsPoolSize, queryTimeoutMs: jobsQueryTimeoutMs });
+  const jobs = createPool({ ...options, name: "jobs", size: jobsPoolSize, queryTimeoutMs: jobsQueryTimeoutMs, prepares });
   const committed = new Set<(mark: RevisionMark) => void>();
   const onCommitted = (mark: RevisionMark): void => {
     for (const callback of committed) callback(mark);
@@ -168,6 +172,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     hinted[channel].add(entry);
     return () => hinted[channel].delete(entry);
   };
+  const work = new OpenWork();
   const schema = new SchemaGate();
   const observe = createObserver(metrics, schema);
   const prune = (rule: RetentionRule): Promise<PruneStep> => observe("prune", () => pruneStep(load, rule, queryTimeoutMs));
@@ -191,8 +196,9 @@ export async function createStore(options: StoreOptions): Promise<Store> {
       return () => committed.delete(callback);
     },
     loadState: () => observe("load_state", loadAll),
-    readAfter: (at, limit) => observe("read_after", () => readAfter(feed, schema, at, limit)),
+    readAfter: (at, limit) => observe("read_after", () => readAfter({ pool: feed, schema, work }, at, limit)),
     schemaFault: () => schema.reason,
+    work,
     onRevisionHint: (callback) => subscribe("revision", callback),
     onSyncHint: (callback) => subscribe("sync", callback),
     status: observeStatus(createStatusStore(feed, notify), observe),

@@ -2,6 +2,7 @@
 // Server timeouts are set inside (SET LOCAL), so that a pooler in transaction mode can stand in between. A connection that did not
 // answer in time is thrown away, never used again. Called by store.ts (writes), desired-state.ts (full loads).
 import type pg from "pg";
+import { type Prepared, toQuery } from "./prepared.js";
 import { QueryFailure } from "./sqlstate.js";
 
 /** How the transaction begins, and its time limit per statement. */
@@ -9,6 +10,8 @@ export interface TransactionOptions {
   readonly begin: "begin" | "begin isolation level serializable" | "begin isolation level repeatable read read only";
   /** The client's own limit; the server's are set shorter, so that its answer comes first and the connection lives on. */
   readonly queryTimeoutMs: number;
+  /** A question that goes with BEGIN in one message. */
+  readonly ask?: string | undefined;
 }
 
 /** Statements of one transaction, one after the other, also when asked for at once. All throw QueryFailure. */
@@ -16,8 +19,14 @@ export class Transaction {
   #tail: Promise<unknown> = Promise.resolve();
   #state: "open" | "committing" | "ended" = "open";
   #unusable = false;
+  /** Statements that have not been sent yet. */
+  #deferred: { readonly text: string; readonly values: readonly unknown[] }[] = [];
+  #isDeferring = true;
 
-  constructor(private readonly client: pg.PoolClient) {}
+  constructor(
+    private readonly client: pg.PoolClient,
+    private readonly pool: pg.Pool,
+  ) {}
 
   /** True once COMMIT has been sent: from then on a lost connection leaves the outcome unknown. */
   get commitWasSent(): boolean {
@@ -28,21 +37,43 @@ export class Transaction {
     return this.#unusable;
   }
 
-  async begin({ begin, queryTimeoutMs }: TransactionOptions): Promise<void> {
+  /** `ask`: a question that goes with it, answered by its rows; without parameters. */
+  async begin<Row extends pg.QueryResultRow>({ begin, queryTimeoutMs, ask }: TransactionOptions): Promise<Row[]> {
     const settings = {
       lock_timeout: queryTimeoutMs * 0.6, // Shorter than the statement's: else a long wait could not be told from a slow statement.
       statement_timeout: queryTimeoutMs * 0.8,
       idle_in_transaction_session_timeout: queryTimeoutMs,
     };
     const sets = Object.entries(settings).map(([name, ms]) => `set local ${name} = ${Math.max(1, Math.trunc(ms))}`);
-    await this.#send([begin, ...sets].join("; "));
+    const results = await this.#sendAll<Row>([begin, ...sets, ...(ask === undefined ? [] : [ask])].join("; "));
+    return ask === undefined ? [] : (results.at(-1)?.rows ?? []);
   }
 
-  async query<Row extends pg.QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
+  /**
+   * A write that only whoever looks could tell from one that has been done: it is sent before the next statement. Where none comes but the
+   * last one, which does the same (`takeDeferred`), it is never sent.
+   */
+  defer(text: string, values: readonly unknown[]): void {
+    this.#deferred.push({ text, values });
+  }
+
+  /**
+   * To be called before the last statement. True: nothing that was deferred has been sent, nor will be. Otherwise all of it has been: some
+   * went before a statement that might have looked.
+   */
+  async takeDeferred(): Promise<boolean> {
+    await this.#tail;
+    if (!this.#isDeferring) await this.#sendDeferred();
+    this.#deferred = [];
+    return this.#isDeferring;
+  }
+
+  async query<Row extends pg.QueryResultRow>(text: string | Prepared, values: readonly unknown[] = []): Promise<Row[]> {
     const before = this.#tail;
     const result = (async () => {
       await before.catch(() => {});
       if (this.#state !== "open") throw new Error("a statement was sent after its transaction had ended");
+      await this.#sendDeferred();
       return this.#send<Row>(text, values);
     })();
     this.#tail = result.catch(() => {});
@@ -72,11 +103,26 @@ export class Transaction {
     });
   }
 
-  async #send<Row extends pg.QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Row[]> {
+  async #sendDeferred(): Promise<void> {
+    for (const { text, values } of this.#deferred.splice(0)) {
+      this.#isDeferring = false;
+      await this.#send(text, values);
+    }
+  }
+
+  /** Of several statements, the first one's rows. */
+  async #send<Row extends pg.QueryResultRow>(text: string | Prepared, values?: readonly unknown[]): Promise<Row[]> {
+    return (await this.#sendAll<Row>(text, values))[0]?.rows ?? [];
+  }
+
+  async #sendAll<Row extends pg.QueryResultRow>(
+    text: string | Prepared,
+    values?: readonly unknown[],
+  ): Promise<pg.QueryResult<Row>[]> {
     try {
-      // Several statements in one text give an array of results; the first one's rows are the ones asked for.
-      const result: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await this.client.query<Row>(text, values && [...values]);
-      return Array.isArray(result) ? (result[0]?.rows ?? []) : result.rows;
+      // Several statements in one text give an array of results.
+      const result: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await this.client.query<Row>(toQuery(this.pool, text, values));
+      return Array.isArray(result) ? result : [result];
     } catch (error) {
       const failure = new QueryFailure(error);
       // Without the server's answer, or with its goodbye (57P01 and the like), the connection is no good any more.
@@ -90,11 +136,11 @@ export class Transaction {
 export async function inTransaction<T>(
   pool: pg.Pool,
   options: TransactionOptions,
-  work: (transaction: Transaction) => Promise<T>,
+  work: (transaction: Transaction, answer: readonly pg.QueryResultRow[]) => Promise<T>,
 ): Promise<T> {
-  const { client, transaction, ignore } = await begun(pool, options);
+  const { client, transaction, answer, ignore } = await begun(pool, options);
   try {
-    const value = await work(transaction);
+    const value = await work(transaction, answer);
     if (!transaction.commitWasSent) await transaction.commit();
     return value;
   } catch (error) {
@@ -109,6 +155,8 @@ export async function inTransaction<T>(
 interface Begun {
   readonly client: pg.PoolClient;
   readonly transaction: Transaction;
+  /** To what was asked with BEGIN. */
+  readonly answer: readonly pg.QueryResultRow[];
   readonly ignore: () => void;
 }
 
@@ -124,11 +172,11 @@ async function begun(pool: pg.Pool, options: TransactionOptions): Promise<Begun>
     // The pool listens only while a connection is idle: an 'error' between two statements would end the process.
     const ignore = (): void => {};
     client.on("error", ignore);
-    const transaction = new Transaction(client);
+    const transaction = new Transaction(client, pool);
     const startedAt = performance.now();
     try {
-      await transaction.begin(options);
-      return { client, transaction, ignore };
+      const answer = await transaction.begin(options);
+      return { client, transaction, answer, ignore };
     } catch (error) {
       client.release(true);
       client.off("error", ignore);

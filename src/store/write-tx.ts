@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 import { AppError } from "../errors.js";
+import { overlap } from "../model/address.js";
 import type { DrainMark } from "../model/drain.js";
 import type { Endpoint } from "../model/endpoint.js";
 import type { Listener } from "../model/listener.js";
@@ -15,7 +16,18 @@ import { createDrainTx, type DrainTx } from "./drain-tx.js";
 import { readCut, refuseBeyond } from "./history-cut.js";
 import { createLeaseTx, type LeasedRow, type LeaseTx, renewWritten } from "./lease-tx.js";
 import { type NodeDrainRowChange, NodeDrainTx } from "./node-drain-tx.js";
-import { fromStoredRow, objectTables, type References, type RowKinds, type Stored, type StoredRow, space } from "./objects.js";
+import {
+  fromStoredRow,
+  jsonRow,
+  lockQueries,
+  objectTables,
+  type References,
+  type RowKinds,
+  type Stored,
+  type StoredRow,
+  selectText,
+  space,
+} from "./objects.js";
 import { createRebalanceTx, type RebalanceTx } from "./rebalance-tx.js";
 import { writeReferences } from "./references.js";
 import { type OverlayRowChange, RolloutWrites } from "./rollout-writes.js";
@@ -266,9 +278,7 @@ export class ObjectWrites implements WriteTx {
   }
 
   async #select<K extends Kind>(kind: K, condition: string, values: readonly unknown[], lock = ""): Promise<StoredRow<K>[]> {
-    const { table, columns } = objectTables[kind];
-    const text = `select ${columns.join(", ")}, revision from ${table} where space = $1 and ${condition} order by name ${lock}`;
-    return this.transaction.query<StoredRow<K>>(text, [space, ...values]);
+    return this.transaction.query<StoredRow<K>>(selectText(kind, condition, lock), [space, ...values]);
   }
 
   async #lock(kind: Kind, names: readonly string[]): Promise<void> {
@@ -279,7 +289,7 @@ export class ObjectWrites implements WriteTx {
   }
 
   async #remember<K extends Kind>(kind: K, names: readonly string[]): Promise<void> {
-    const found = await this.#select(kind, "name = any($2)", [names], "for no key update");
+    const found = await this.transaction.query<StoredRow<K>>(lockQueries[kind], [space, names]);
     for (const name of names) this.#rows[kind].set(name, undefined);
     for (const row of found) this.#rows[kind].set(row.name, row);
   }
@@ -312,7 +322,8 @@ export class ObjectWrites implements WriteTx {
       );
     }
     if (updated.length > 0) {
-      await this.transaction.query(
+      // commit_revision writes it with the row's revision, unless somebody looks before.
+      this.transaction.defer(
         `update ${table} as object set spec = updated.spec from jsonb_to_recordset($2::jsonb) as updated (name text, spec jsonb)
           where object.space = $1 and object.name = updated.name`,
         [space, JSON.stringify(updated)],
@@ -375,22 +386,10 @@ export class ObjectWrites implements WriteTx {
   }
 }
 
-/** The row as Postgres will give it back: without what is undefined. */
-function jsonRow<K extends Kind>(kind: K, object: ObjectKinds[K]): RowKinds[K] {
-  return JSON.parse(JSON.stringify(objectTables[kind].toRow(object)));
-}
-
 /** Whoever writes an endpoint changes nothing about whether it is being drained. */
 function keepDrain<K extends Kind>(kind: K, row: RowKinds[K], before: RowKinds[K] | undefined): RowKinds[K] {
   if (kind !== "endpoint") return row;
   const mark = before && "drain" in before.spec ? before.spec.drain : undefined;
   const { drain: _, ...spec } = { drain: undefined, ...row.spec };
   return { ...row, spec: mark === undefined ? spec : { ...spec, drain: mark } };
-}
-
-/** Whether two addresses of one port can't both be bound: the same one, or one of them is its family's wildcard. */
-function overlap(one: string, other: string): boolean {
-  if (one === other) return true;
-  if (one.includes(":") !== other.includes(":")) return false;
-  return [one, other].some((address) => address === "0.0.0.0" || address === "::");
 }

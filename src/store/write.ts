@@ -2,7 +2,7 @@
 // In: an author and the work. Out: the work's value and the revision, or an AppError. Called by store.ts.
 import { randomUUID } from "node:crypto";
 import type pg from "pg";
-import { AppError, reasonOf } from "../errors.js";
+import { AppError, Interruption, reasonOf } from "../errors.js";
 import type { Guard } from "../model/guard.js";
 import type { Author, Change, Revision } from "../model/revision.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -47,9 +47,20 @@ export interface WriteChoices {
   readonly overrides?: readonly Guard[] | undefined;
   /** A write under a key that is known already is not done: it gets the first one's answer, as JSON holds it. A dry run has no key. */
   readonly idempotency?: Idempotency | undefined;
+  /** Not at all where a gateway has a policy for rollouts: it may have to be staged. Then MayBeStaged is thrown. */
+  readonly unlessStaged?: boolean | undefined;
   /** The drain whose own step it is: it may take its endpoints, and no guard stands in its way, as they looked when it began. */
   readonly drain?: string | undefined;
 }
+
+/** A gateway has a policy for rollouts, so the write has not been done; costs no round trip where there is none. */
+export class MayBeStaged extends Interruption {
+  constructor() {
+    super("a gateway has a policy for rollouts");
+  }
+}
+
+const policiesQuery = "select exists (select from gateway_policies) as stages";
 
 /** What a write came to. */
 export interface Written<T> {
@@ -71,7 +82,7 @@ interface Attempt {
 /**
  * `work` may run several times; only the last run counts.
  * @throws database_unavailable (with `outcome: "unknown"` when COMMIT was sent and nobody can tell), write_contention, precondition_failed
- * (`baseRevision` is not the newest), idempotency_key_reused, and `work`'s own
+ * (`baseRevision` is not the newest), idempotency_key_reused, MayBeStaged (`unlessStaged`), and `work`'s own
  */
 export async function write<T>(
   options: WriteOptions,
@@ -87,8 +98,13 @@ export async function write<T>(
     try {
       const committed = await inTransaction(
         options.pool,
-        { begin: options.portable ? "begin isolation level serializable" : "begin", queryTimeoutMs: options.queryTimeoutMs },
-        async (transaction) => {
+        {
+          begin: options.portable ? "begin isolation level serializable" : "begin",
+          queryTimeoutMs: options.queryTimeoutMs,
+          ask: choices.unlessStaged ? policiesQuery : undefined,
+        },
+        async (transaction, [policies]) => {
+          if (policies?.["stages"] === true) throw new MayBeStaged();
           const objects = new ObjectWrites(transaction, attempt.id);
           const first = idempotency && (await claimKey(transaction, idempotency));
           if (first) {
@@ -157,6 +173,7 @@ async function commit(
 ): Promise<RevisionMark | undefined> {
   const changes = objects.changes();
   const others = objects.otherChanges();
+  const applies = await transaction.takeDeferred();
   if (changes.length + others.length === 0) {
     await transaction.commit();
     return undefined;
@@ -167,6 +184,7 @@ async function commit(
     mayEmpty,
     rollout: objects.rollouts.own,
     notify: options.notify,
+    applies,
   });
   if (baseRevision !== undefined || objects.base !== undefined)
     return commitAfter(transaction, statement, attempt, { caller: baseRevision, work: objects.base });

@@ -3,12 +3,22 @@
 // database's clock. Called by drain/ and rollout/.
 import { failureFacts, type Logger } from "./logger.js";
 
+/** Tells a loop when it may rest. */
+export interface LookedFor {
+  /** False: there was nothing a moment ago. */
+  mayBe(): boolean;
+  /** Calls when something has come where nothing was. Returns the unsubscription. */
+  onCame(callback: () => void): () => void;
+}
+
 /** What a loop is made of. */
 export interface LookLoopOptions {
   /** What stands still while the database is away, for the log: "drains". */
   readonly what: string;
   /** One look. Returns when to look again, in ms. May fail as a whole; steps within it should not keep each other. */
   readonly look: () => Promise<number>;
+  /** Whether there is anything to look for, as somebody else has seen it; while there is not, no look is taken. Left out: always. */
+  readonly work?: LookedFor;
   /** After a look that failed. In ms. */
   readonly retryMs: number;
   readonly log: Logger;
@@ -21,6 +31,7 @@ export class LookLoop {
   #again = false;
   #state: "new" | "running" | "stopped" = "new";
   #isDown = false;
+  #stopListening: (() => void) | undefined;
 
   constructor(private readonly options: LookLoopOptions) {}
 
@@ -31,6 +42,7 @@ export class LookLoop {
 
   start(): void {
     this.#state = "running";
+    this.#stopListening = this.options.work?.onCame(() => this.wake());
     this.wake();
   }
 
@@ -48,13 +60,18 @@ export class LookLoop {
       if (this.#again) {
         this.#again = false;
         this.wake();
-      } else this.#timer = setTimeout(() => this.wake(), pollMs);
+      } else this.#rest(pollMs);
     });
+  }
+
+  #rest(ms: number): void {
+    this.#timer = setTimeout(() => (this.options.work?.mayBe() === false ? this.#rest(ms) : this.wake()), ms);
   }
 
   /** Waits for the look that is under way. */
   async stop(): Promise<void> {
     this.#state = "stopped";
+    this.#stopListening?.();
     clearTimeout(this.#timer);
     await this.#looking;
   }

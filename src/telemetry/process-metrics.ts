@@ -3,8 +3,11 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Metrics } from "./metrics.js";
 
-/** Sampling step of the delay; delays shorter than this are not seen. */
-const resolutionMs = 10;
+/**
+ * Sampling step of the delay: how late a sample is, is what anything else that arrives then waits. Each sample wakes the process, which is
+ * most of what an idle one costs: 4 ms of CPU per second at 10 ms, 2.4 at 20.
+ */
+const resolutionMs = 20;
 const quantiles = [0.5, 0.99, 1] as const;
 
 /** Keeps the process metrics current. Returns the way to stop. */

@@ -45,6 +45,38 @@ test("a write makes one revision with its author, its changes and the counts aft
   expect((await store.read.get("endpoint", "first/10.0.0.7:2"))?.revision).toBe(revision);
 });
 
+test("what a write changed and then looked at, it sees; and what it put back after that look is back", async () => {
+  // Mutants: changed rows that are not sent before the next statement; after a look, what is left unsent is forgotten.
+  const backends = (weight: number) => [
+    { cluster: "looked", weight: 100 - weight },
+    { cluster: "other", weight },
+  ];
+  await store.write(author, async (tx) => {
+    await tx.putAll("cluster", [cluster("looked"), cluster("other")]);
+    await tx.put("listener", listener("looked", 81));
+    await tx.put("route", route("looked", ["looked"], backends(0)));
+  });
+  const { committed, value } = await store.write(author, async (tx) => {
+    await tx.put("route", route("looked", ["looked"], backends(7)));
+    const [seen] = await tx.routesOfCluster("looked"); // A look at the table, not at what the transaction remembers.
+    await tx.put("route", route("looked", ["looked"], backends(0)));
+    return seen?.object;
+  });
+  expect(value).toMatchObject({ action: { backends: backends(7) } });
+  expect(committed).toBeUndefined();
+  expect((await store.read.get("route", "looked"))?.object).toMatchObject({ action: { backends: backends(0) } });
+  const looked = await store.write(author, async (tx) => {
+    await tx.put("route", route("looked", ["looked"], backends(8)));
+    await tx.routesOfCluster("looked");
+    await tx.put("route", route("looked", ["looked"], backends(9)));
+    await tx.put("cluster", cluster("other", { connectTimeoutMs: 9 }));
+  });
+  expect(looked.changes).toHaveLength(2);
+  const stored = await store.read.get("route", "looked");
+  expect(stored).toMatchObject({ object: { action: { backends: backends(9) } }, revision: looked.committed?.revision });
+  expect((await store.read.get("cluster", "other"))?.object).toMatchObject({ connectTimeoutMs: 9 });
+});
+
 test("a write that changes nothing makes no revision and leaves the object's own alone", async () => {
   await store.write(author, (tx) => tx.put("cluster", cluster("still")));
   const before = await store.read.get("cluster", "still");

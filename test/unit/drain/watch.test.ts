@@ -96,6 +96,7 @@ function startReplica(skewMs: number): Replica {
     acked: undefined,
     now: skewed.now,
     watch: new DrainWatch({
+      work: { mayBe: () => true, onCame: () => () => {} },
       replica: `replica${skewMs}`,
       store,
       loads,

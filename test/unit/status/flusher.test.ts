@@ -72,6 +72,26 @@ describe("how much is written", () => {
     expect(await count()).toBe(10);
   });
 
+  test("what Envoys answer to one push within some ms is one write, and the replica's new revision is in it", async () => {
+    // Mutants: a write that does not wait for the answers; a heartbeat of its own for each revision.
+    const fleet = await world.replica("a");
+    const stream = world.stream(fleet, "e1");
+    stream.ack(10);
+    await world.clock.advance(10_000);
+    const before = { ...world.store.calls };
+    for (const revision of [11, 12, 13]) {
+      world.feed.revision(revision, ["cluster/a"]);
+      fleet.published(revision);
+      await world.clock.advance(5);
+      stream.ack(revision, "cluster");
+      await world.clock.advance(150);
+      expect(world.store.syncRows.get(`a edge ${revision}`)?.sync).toMatchObject({ total: 1, acked: 1 });
+      expect(world.store.replicas.get("a")).toMatchObject({ revision });
+    }
+    expect(world.store.calls.saveSync - before.saveSync).toBe(3);
+    expect(world.store.calls.heartbeat - before.heartbeat).toBeLessThanOrEqual(1);
+  });
+
   test("a quiet fleet writes nothing but its lease", async () => {
     const fleet = await world.replica("a");
     world.stream(fleet, "e1").ack(10);

@@ -80,8 +80,11 @@ export class MemoryStore implements StatusStore {
   #isLive(replica: string): boolean {
     return (this.replicas.get(replica)?.until ?? 0) > this.clock.now();
   }
-  async heartbeat({ id, revision, leaseMs, nodes = 0 }: ReplicaBeat): Promise<ReplicaLoad[]> {
+  async heartbeat(beat: ReplicaBeat): Promise<ReplicaLoad[]> {
     this.#called("heartbeat");
+    return this.#beat(beat);
+  }
+  #beat({ id, revision, leaseMs, nodes = 0 }: ReplicaBeat): ReplicaLoad[] {
     this.replicas.set(id, { revision, nodes, until: this.clock.now() + leaseMs });
     this.journal.push(`beat ${id} ${revision}`);
     return [...this.replicas].filter(([one]) => this.#isLive(one)).map(([one, load]) => ({ id: one, nodes: load.nodes }));
@@ -100,13 +103,14 @@ export class MemoryStore implements StatusStore {
     }
     for (const id of removed) if (this.nodeRows.get(id)?.replica === replica) this.nodeRows.delete(id);
   }
-  async saveSync(replica: string, rows: readonly SyncRow[]): Promise<void> {
+  async saveSync(replica: string, rows: readonly SyncRow[], beat?: ReplicaBeat): Promise<void> {
     this.#called("saveSync");
     this.rowsWritten += rows.length;
     for (const row of rows) {
       this.syncRows.set(`${replica} ${row.gateway} ${row.revision}`, row);
       this.journal.push(`sync ${replica} ${row.gateway} ${row.revision}`);
     }
+    if (beat) this.#beat(beat);
     for (const hint of this.hints) hint();
   }
   async readSync(revision: Revision): Promise<SyncRow[]> {
