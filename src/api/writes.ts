@@ -155,8 +155,7 @@ export class Writes {
     request: MutatingRequest,
     reply: ReplyHead,
     author: Author,
-    answer: MutationAnswer,
-    changes: readonly Change[],
+    { answer, changes }: WrittenAnswer,
   ): Promise<MutationAnswer> {
     const deadline = performance.now() + (request.query.timeoutMs ?? standardWaitMs);
     const sync = await this.#wait(answer.revision, request, deadline);

@@ -80,6 +80,13 @@ interface FedRevision {
   readonly nodeDrains: NodeDrainChange[];
 }
 
+/** Where the feed reads, and whom it tells what it saw besides. */
+export interface FeedOptions {
+  readonly pool: pg.Pool;
+  readonly schema: SchemaGate;
+  readonly work: OpenWork;
+}
+
 /** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable, also of a standby, schema_too_new */
 export async function readAfter(
   pool: pg.Pool,

@@ -172,6 +172,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     hinted[channel].add(entry);
     return () => hinted[channel].delete(entry);
   };
+  const work = new OpenWork();
   const schema = new SchemaGate();
   const work = new OpenWork();
   const observe = createObserver(metrics, schema);
