@@ -144,8 +144,7 @@ export class Writes {
       if (query.wait === undefined && query.onRefusal === "rollback") throw refusalWithoutWait();
       const done = await this.#writeOrStage(request, author, reply, work, keyed, mayStage, rollout).catch(pointed);
       if ("outcome" in done) return this.#answerStaged(request, reply, author, done);
-      const { answer, changes } = done;
-      return query.wait === undefined ? answer : this.#answerSynced(request, reply, author, answer, changes);
+      return query.wait === undefined ? done.answer : this.#answerSynced(request, reply, author, done);
     };
     return query.wait === undefined ? carryOut() : this.options.callerWaits.hold(carryOut);
   }

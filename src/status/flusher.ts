@@ -248,6 +248,7 @@ export class Flusher {
     const isBeat = isTimed || batch.revision !== this.#beaten?.revision;
     const beat = { id: replica, startedAt: this.#startedAt, revision: batch.revision, leaseMs, nodes: tracker.nodeCount };
     this.#beatIsDue = false;
+    // A beat that is due by its time goes alone: it also tells of the other replicas.
     const [withRows, alone] = rows.length > 0 && !isTimed ? [isBeat, false] : [false, isBeat];
     if (rows.length > 0) await store.saveSync(replica, rows, withRows ? beat : undefined);
     if (alone) this.options.onBeat?.(await store.heartbeat(beat));

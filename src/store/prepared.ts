@@ -16,11 +16,12 @@ export class Prepared {
 const isDirect = new WeakMap<pg.Pool, boolean>();
 
 /**
- * For each new connection of a pool; `pid`: of the server, as it says itself (`pg_backend_pid()`). The key by which a session is cancelled holds the process id of who answers at the other end; a pooler has to
- * make up its own, since it gives each transaction another server.
+ * To be told of each new connection, with the process id of the server behind it. The key by which a session is cancelled holds the process id
+ * of who answers at the other end; a pooler has to make up its own, since it gives each transaction another server.
  */
-export function recognisePooler(pool: pg.Pool, client: pg.ClientBase, pid: number | undefined): void {
-  if (isDirect.get(pool) !== false) isDirect.set(pool, pid === Reflect.get(client, "processID"));
+export function recognisePooler(pool: pg.Pool, client: pg.ClientBase, serverPid: number | undefined): void {
+  if (isDirect.get(pool) === false) return;
+  isDirect.set(pool, serverPid === Reflect.get(client, "processID"));
 }
 
 /** What `query` of a client or pool takes for it. */

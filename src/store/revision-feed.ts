@@ -88,12 +88,7 @@ export interface FeedOptions {
 }
 
 /** Whole revisions only, at most `limit`, without a gap. @throws database_unavailable, also of a standby, schema_too_new */
-export async function readAfter(
-  pool: pg.Pool,
-  { schema, work }: { readonly schema: SchemaGate; readonly work: OpenWork },
-  at: RevisionMark,
-  limit: number,
-): Promise<FeedAnswer> {
+export async function readAfter({ pool, schema, work }: FeedOptions, at: RevisionMark, limit: number): Promise<FeedAnswer> {
   const askedAt = performance.now();
   const rows = await readPrimary<FeedRow>(pool, feedQuery, [at.revision, limit]);
   const [first] = rows;

@@ -174,7 +174,6 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   };
   const work = new OpenWork();
   const schema = new SchemaGate();
-  const work = new OpenWork();
   const observe = createObserver(metrics, schema);
   const prune = (rule: RetentionRule): Promise<PruneStep> => observe("prune", () => pruneStep(load, rule, queryTimeoutMs));
   const { retention } = options;
@@ -197,7 +196,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
       return () => committed.delete(callback);
     },
     loadState: () => observe("load_state", loadAll),
-    readAfter: (at, limit) => observe("read_after", () => readAfter(feed, { schema, work }, at, limit)),
+    readAfter: (at, limit) => observe("read_after", () => readAfter({ pool: feed, schema, work }, at, limit)),
     schemaFault: () => schema.reason,
     work,
     onRevisionHint: (callback) => subscribe("revision", callback),

@@ -19,7 +19,13 @@ async function shift(weight: number): Promise<void> {
 }
 
 /** What every replica asks and says anyway: the feed, its beat with what Envoys answered, its nodes, a ping of the hints. */
-const background = ["select pg_is_in_recovery() as standby, counter.n as head", "into replicas", "fresh as (", "insert into nodes", "select 1"];
+const background = [
+  "select pg_is_in_recovery() as standby, counter.n as head",
+  "into replicas",
+  "fresh as (",
+  "insert into nodes",
+  "select 1",
+];
 
 /** Texts that were sent and hold none of these. */
 function others(known: readonly string[]): string[] {
