@@ -120,6 +120,8 @@ beforeAll(async () => {
 const needsASetting = [
   ...["validations_total", "validation_seconds", "webhook_deliveries_total"],
   "endpoint_leases_ended_total", // Leases: leases.envoy.test.ts.
+  ...["rebalances_ended_total", "rebalance_closed_total"], // rebalance.envoy.test.ts
+  ...["node_drains_ended_total", "node_drain_seconds"], // node-drain-kinds.envoy.test.ts
   ...["state_file_writes_total", "state_file_write_seconds", "state_file_rejected_total"], // test/feature/last-known-good.pg.test.ts
   ...["history_pruned_total", "history_cut_revision", "history_broken"],
 ];

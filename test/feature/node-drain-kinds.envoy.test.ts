@@ -9,6 +9,7 @@ import { openEndless, startEndlessBackend } from "../support/endless-streams.js"
 import { type Envoy, type Mode, startEnvoy } from "../support/envoy.js";
 import { startHttpBackend } from "../support/http-backend.js";
 import { openTcp, openWebSockets } from "../support/long-connections.js";
+import { scrape } from "../support/metrics.js";
 import { freePort } from "../support/ports.js";
 import { type Replica, startReplica } from "../support/replica.js";
 import { send } from "../support/requests.js";
@@ -112,6 +113,9 @@ test("what is open goes on to the end of Envoy's drain time, and what is asked m
   expect([sockets.alive(), raw.alive(), idle.closed, streams.filter(({ ended }) => ended).length]).toEqual([2, 2, false, 0]);
   const safe = await until("kinds", "it is safe to stop", ({ endedAt }) => endedAt !== undefined);
   expect(safe).toMatchObject({ safeToStop: true, outcome: "no connection is left" });
+  const metrics = await scrape(replica.api);
+  expect(metrics.get('chancery_node_drains_ended_total{safe="true"}')).toBe(1);
+  expect(metrics.get('chancery_node_drain_seconds_count{safe="true"}')).toBe(1);
   expect(Date.parse(safe.endedAt ?? "") - Date.parse(safe.createdAt)).toBeGreaterThan(5_000);
   expect([sockets.alive(), raw.alive(), streams.filter(({ ended }) => ended).length]).toEqual([0, 0, 2]);
   await envoy.stop();

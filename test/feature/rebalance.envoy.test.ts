@@ -4,6 +4,7 @@
 import { beforeAll, expect, test } from "vitest";
 import { clusterBody, listenerBody, quickCheck, streamRouteBody } from "../support/bodies.js";
 import { type LongConnections, openTcp } from "../support/long-connections.js";
+import { scrape } from "../support/metrics.js";
 import { freePort } from "../support/ports.js";
 import { type Reconnecting, startReconnecting } from "../support/reconnecting.js";
 import { type StreamBackend, startTcpBackend } from "../support/stream-backends.js";
@@ -87,6 +88,9 @@ test("after a shift connections follow, an endpoint at a time and no faster than
   );
   expect(ended).toMatchObject({ state: "done", outcome: expect.stringContaining("shared by the weights") });
   expect(most).toBe(1);
+  const metrics = await scrape(world.api);
+  expect(metrics.get('chancery_rebalances_ended_total{state="done"}')).toBe(1);
+  expect(metrics.get("chancery_rebalance_closed_total")).toBeGreaterThan(0);
   await waitFor("all are back", () => on(held, "a") + on(held, "b") === clients);
   // 50 %, give or take what is near enough and where the last ones came to.
   expect(on(held, "b")).toBeGreaterThan(clients * 0.4);
