@@ -39,7 +39,9 @@ export function believe(
   now: number,
 ): Belief {
   const streams = load?.loadStreams ?? [];
-  const isSilent = streams.length === 0 || streams.some(({ receivedAt }) => now - receivedAt > silentAfterMs);
+  // One that has just been opened has said nothing yet: what the Envoy told before stays what is known.
+  const isSilent =
+    streams.length === 0 || streams.some(({ receivedAt, reports }) => reports.length === 0 || now - receivedAt > silentAfterMs);
   if (!load || isSilent) return { verdict: "silent", inFlight: 0, unattributed: 0 };
   const newest = streams.map(({ reports }) => reports.at(-1));
   const inFlight = newest.reduce((sum, report) => sum + (report ? seenIn(report, endpoints) : 0), 0);

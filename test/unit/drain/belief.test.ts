@@ -243,6 +243,17 @@ describe("nothing is seen", () => {
     expect(verdict(new Loads({ maxNodes: 1, intervalMs: 1_000 }), 1_000, 0)).toBe("silent");
   });
 
+  // Mutant: it counts as one that sees nothing, and what is known to be open is overwritten with that.
+  test("a stream that has just been opened says nothing", () => {
+    const loads = reported([...quiet(2), ...Array.from({ length: 4 }, () => ({ inFlight: 2 }))]);
+    expect(verdict(loads, 6_100, 3_000)).toBe("in-flight");
+    loads.openLoadStream(identity, 6_100);
+    expect(verdict(loads, 6_200, 3_000)).toBe("silent");
+    const reopened = new Loads({ maxNodes: 1, intervalMs: 1_000 });
+    reopened.openLoadStream(identity, 6_100);
+    expect(verdict(reopened, 6_200, 3_000)).toBe("silent");
+  });
+
   test("of two processes with one name, both must say so", () => {
     const loads = new Loads({ maxNodes: 1, intervalMs: 1_000 });
     reported(quiet(6), loads);
