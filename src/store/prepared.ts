@@ -1,5 +1,5 @@
-// Statements that are asked so often that Postgres had better plan them once per connection: planning was most of what they cost (the
-// feed's query 0.8 ms, planned it takes 0.1 ms). A plan belongs to a session, so behind a pooler in transaction mode there is none to keep:
+// Statements that are asked so often that Postgres had better plan them once per connection: planning was more than half of what they cost
+// (statements of the feed's pool 0.9 ms of Postgres each, 0.4 ms when they are planned). A plan belongs to a session, so behind a pooler in transaction mode there is none to keep:
 // a connection that ends at a pooler is recognised, and from then on nothing is prepared. In: pools. Out: whether they may.
 // Called by pool.ts and transaction.ts.
 import type pg from "pg";
