@@ -1,12 +1,15 @@
-// Publications to streams: the ones whose gateway changed, a few hundred in one turn of the event loop, so that the admin API on the
+// Publications to streams: the ones whose gateway changed, a hundred in one turn of the event loop, so that the admin API on the
 // same thread goes on answering (3,000 streams in one turn are 150 ms, measured). Also wakes streams that wait for a time.
 // In: publications of Snapshots. Out: `pump` of StreamCall.
 import type { GatewaySnapshot } from "../snapshot/gateway-snapshot.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import type { StreamCall } from "./stream-call.js";
 
-/** Streams pumped in one turn: with the answers of as many that come in between, some 3 ms in which the API waits. */
-const maxPerTurn = 50;
+/**
+ * Streams pumped in one turn. What is left waits for the answers of those: with 50, the last of 100 had a change after 37 ms in place of 23 (medians of 5
+ * pairs). CPU is the same with 50, 100 and 200.
+ */
+const maxPerTurn = 100;
 /** How often waiting streams are looked at, ms: the grain of every time in the xds room. */
 const tickMs = 25;
 
