@@ -178,7 +178,10 @@ describe.each(["delta", "sotw"] as const)("a stream, %s", (protocol) => {
 describe("delta alone", () => {
   test("a subscription grows and shrinks by names; what was left out is not sent any more", async () => {
     const stream = await subscribe(open("delta"));
+    // A name that is not there is answered: then the request before it has been read, too.
     stream.request("endpoint", { unsubscribe: ["app"] });
+    stream.request("endpoint", { names: ["nowhere"] });
+    await waitFor("both are read", () => stream.of("endpoint").some((one) => one.removed.includes("nowhere")));
     const seen = stream.of("endpoint").length;
     await weight(31);
     await api.put("/v1/clusters/other/endpoints/127.0.0.1:8081", endpointOf({ port: 8081 }, { weight: 31 }));
