@@ -1,6 +1,7 @@
 // `chancery drain` and `chancery drains`: what a deploy script calls before it stops a process. In: endpoints. Out: progress, and an exit
 // code that is 0 only when it is safe to stop. The drain itself is the control plane's: it goes on when this command does not.
 import { type ApiAccess, callApi, callOnce, listAll } from "./api-client.js";
+import { toDurationMs } from "./duration.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { field, isObject, type JsonObject, joined, list, number, text } from "./json.js";
 import { lookOn } from "./look-on.js";
@@ -33,13 +34,9 @@ export interface DrainChoices {
   readonly wait: boolean;
 }
 
-/** `60s`, `5m`, `500ms` or `500`; 0 to an hour. @throws CommandError (usage) */
+/** 0 to an hour. @throws CommandError (usage) */
 export function toDrainTimeoutMs(given: string): number {
-  const found = /^(\d{1,7})(ms|s|m)?$/.exec(given);
-  const units: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000 };
-  const timeoutMs = found ? Number(found[1]) * (units[found[2] ?? "ms"] ?? 1) : Number.NaN;
-  if (timeoutMs <= longestTimeoutMs) return timeoutMs;
-  throw new CommandError(exitCodes.usage, `A time is written 60s, 5m or 500ms, at most 60m; got ${JSON.stringify(given)}.`);
+  return toDurationMs(given, { most: longestTimeoutMs });
 }
 
 /** `version=v1`; the value may be empty. @throws CommandError (usage) for a word that is none, or a key that is given twice */

@@ -1,10 +1,14 @@
 // `chancery endpoint`: one endpoint's weight, priority and whether it is enabled, without touching the rest of it. In: its name and what
 // to change. Out: one write. Called by commands.ts.
 import type { ApiAccess } from "./api-client.js";
-import { readLabels, toDrainTimeoutMs } from "./drain.js";
+import { readLabels } from "./drain.js";
+import { toDurationMs } from "./duration.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { objectPath } from "./kinds.js";
 import { callAndWait, report, type Wait } from "./outcome.js";
+
+/** As the API has it. */
+const longestTtlMs = 86_400_000;
 
 /** As the flags come. */
 export interface EndpointFlags {
@@ -40,7 +44,7 @@ export function toEndpointPatch({
     ...(enable || disable ? { enabled: enable } : {}),
     ...(weight === undefined ? {} : { weight: toNumber(weight, "weight") }),
     ...(priority === undefined ? {} : { priority: toNumber(priority, "priority") }),
-    ...(ttl === undefined ? {} : { ttlMs: toDrainTimeoutMs(ttl) }),
+    ...(ttl === undefined ? {} : { ttlMs: toDurationMs(ttl, { most: longestTtlMs }) }),
     ...(label === undefined ? {} : { labels: readLabels(label) }),
   };
   if (Object.keys(patch).length > 0) return patch;

@@ -2,6 +2,7 @@
 // Called by apply, delete and weights, which share the options read here.
 import { type Command, Option } from "commander";
 import { type ApiAccess, type ApiAnswer, type ApiCall, type ApiRefusal, callOnce, toApiUrl } from "./api-client.js";
+import { toDurationMs } from "./duration.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { field, isObject, type JsonObject, joined, list, number, text } from "./json.js";
 
@@ -27,7 +28,12 @@ export interface WaitFlags {
 export function toWait({ wait, timeout, quorum, onRefusal }: WaitFlags): Wait {
   const rollsBack = onRefusal === "rollback";
   const quorumPercent = quorum === undefined ? undefined : toPercent(quorum);
-  return { wait: wait || rollsBack || quorum !== undefined, timeoutMs: toDurationMs(timeout), quorumPercent, rollsBack };
+  return {
+    wait: wait || rollsBack || quorum !== undefined,
+    timeoutMs: toDurationMs(timeout, { least: 1, most: longestWaitMs }),
+    quorumPercent,
+    rollsBack,
+  };
 }
 
 /** `90%` or `90`. */
@@ -42,17 +48,6 @@ export const defaultWaitMs = 10_000;
 const longestWaitMs = 120_000;
 /** Beyond the wait itself, for the write and the way there and back. */
 const slackMs = 15_000;
-
-/** `10s`, `500ms` or `500`; at most two minutes, as the API has it. */
-export function toDurationMs(given: string): number {
-  const found = /^(\d{1,7})(ms|s)?$/.exec(given);
-  const timeoutMs = found ? Number(found[1]) * (found[2] === "s" ? 1000 : 1) : Number.NaN;
-  if (timeoutMs >= 1 && timeoutMs <= longestWaitMs) return timeoutMs;
-  throw new CommandError(
-    exitCodes.usage,
-    `A time is written 10s or 500ms, at most ${longestWaitMs / 1000}s; got ${JSON.stringify(given)}.`,
-  );
-}
 
 /** Options that every command that writes has. */
 export function addWriteOptions(command: Command): Command {

@@ -3,6 +3,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { Command, Option } from "commander";
 import { type ApiAccess, callApi, callOnce } from "./api-client.js";
+import { toDurationMs } from "./duration.js";
 import { CommandError, exitCodes } from "./exit-codes.js";
 import { field, isObject, type JsonObject, joined, list, number, text } from "./json.js";
 import { addApiOptions, rolloutLines } from "./outcome.js";
@@ -16,16 +17,6 @@ export interface RolloutFlags {
 }
 
 const longestBakeMs = 86_400_000;
-const units: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-
-/** `60s`, `10m`, `500ms` or `1h`; at most a day. @throws CommandError (usage) */
-function toBakeMs(given: string): number {
-  const found = /^(\d{1,8})(ms|s|m|h)$/.exec(given);
-  const ms = Number(found?.[1]) * (units[found?.[2] ?? ""] ?? Number.NaN);
-  if (ms >= 0 && ms <= longestBakeMs) return ms;
-  throw new CommandError(exitCodes.usage, `A time is written 60s, 10m or 1h, at most 24h; got ${JSON.stringify(given)}.`);
-}
-
 /** `1,10%,50%`: one Envoy of each gateway, then a tenth, then half, then all. @throws CommandError (usage) */
 function toStages(given: string): readonly JsonObject[] {
   return given.split(",").map((word) => {
@@ -47,7 +38,7 @@ export function toRollout({ rollout, bake, maxErrorRate }: RolloutFlags): JsonOb
     throw new CommandError(exitCodes.usage, `An error rate is a percentage, 0–100; got ${JSON.stringify(maxErrorRate)}.`);
   return {
     stages: toStages(rollout),
-    bakeMs: toBakeMs(bake),
+    bakeMs: toDurationMs(bake, { most: longestBakeMs }),
     ...(percent === undefined ? {} : { abortOn: { errorRate: percent / 100 } }),
   };
 }

@@ -1,7 +1,7 @@
 // What became of a write, in words.
 import { expect, test } from "vitest";
 import { ApiRefusal } from "../../../src/cli/api-client.js";
-import { outcomeLines, refusalLines, report, toDurationMs } from "../../../src/cli/outcome.js";
+import { outcomeLines, refusalLines, report } from "../../../src/cli/outcome.js";
 
 const sync = {
   gateways: {
@@ -15,19 +15,6 @@ const sync = {
   },
   replicasBehind: [],
 };
-
-test.each([
-  ["10s", 10_000],
-  ["500ms", 500],
-  ["500", 500],
-  ["120s", 120_000],
-])("%s is %d ms", (given, timeoutMs) => {
-  expect(toDurationMs(given)).toBe(timeoutMs);
-});
-
-test.each(["", "0", "121s", "-1", "1m", "1.5s"])("%j is no time", (given) => {
-  expect(() => toDurationMs(given)).toThrow(/A time is written/);
-});
 
 test("who has it, who refused and who is late are told by name", () => {
   expect(outcomeLines("route x: changed", { status: 202, body: { revision: 7, sync } })).toEqual([
