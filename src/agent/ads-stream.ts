@@ -12,7 +12,7 @@ import { begin, endWith } from "./downstream.js";
 import { KeptStream } from "./kept-stream.js";
 import type { NodeKeeper, NodeKey } from "./node-keeper.js";
 import { openCall } from "./relay.js";
-import type { Upstream } from "./upstreams.js";
+import { isOpen, type Upstream } from "./upstreams.js";
 
 export interface AdsStreamOptions {
   readonly stream: ServerHttp2Stream;
@@ -103,7 +103,7 @@ export class AdsStream {
     if (options.stream.destroyed) return;
     this.#keeper = keeper;
     keeper?.opened(this);
-    if (upstream && !upstream.session.closed && !upstream.session.destroyed) this.#serveLive(upstream);
+    if (upstream && isOpen(upstream)) this.#serveLive(upstream);
     else this.#serveKept("no control plane answers");
   }
 

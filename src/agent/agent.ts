@@ -8,7 +8,7 @@ import { AdsStream, type Serving } from "./ads-stream.js";
 import { endWith } from "./downstream.js";
 import { NodeKeeper, type NodeKey } from "./node-keeper.js";
 import { relay } from "./relay.js";
-import { connectAny, type Upstream, type UpstreamAddress } from "./upstreams.js";
+import { connectAny, isOpen, type Upstream, type UpstreamAddress } from "./upstreams.js";
 
 export interface AgentOptions {
   readonly listen: UpstreamAddress;
@@ -107,8 +107,7 @@ export class Agent {
     stream.pause();
     void this.#upstreamOf(stream).then((upstream) => {
       if (stream.destroyed) return;
-      if (!upstream || upstream.session.closed || upstream.session.destroyed)
-        return endWith(stream, status.UNAVAILABLE, "no control plane answers");
+      if (!upstream || !isOpen(upstream)) return endWith(stream, status.UNAVAILABLE, "no control plane answers");
       relay(upstream.session, stream, headers);
     });
   }
@@ -136,7 +135,7 @@ export class Agent {
     const { session } = stream;
     if (!session) return undefined;
     const known = await this.#upstreams.get(session);
-    if (known && !known.session.closed && !known.session.destroyed) return known;
+    if (known && isOpen(known)) return known;
     const connecting = connectAny(this.options.controlPlanes);
     this.#upstreams.set(session, connecting);
     return connecting;

@@ -61,6 +61,11 @@ function connectOne({ host, port }: UpstreamAddress): Promise<Upstream | undefin
   });
 }
 
+/** Whether a stream may be opened on it. */
+export function isOpen({ session }: Upstream): boolean {
+  return !session.closed && !session.destroyed;
+}
+
 function ping(session: ClientHttp2Session, done: (error: Error | null) => void): void {
   if (session.closed || session.destroyed || !session.ping(done)) done(new Error("the session is closed"));
 }

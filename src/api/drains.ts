@@ -10,7 +10,7 @@ import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
 import { drainPost, drainShown, toDrainBody } from "./drain-body.js";
 import { shown, startDrain } from "./drain-start.js";
-import { createEndWait, safeWaitQuery, standardEndWaitMs } from "./end-waits.js";
+import { createEndRead, safeWaitQuery } from "./end-waits.js";
 import { integer, object } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
 import { overridesOf } from "./write-choices.js";
@@ -113,12 +113,12 @@ function endedAlready({ id, state, safeToStop, endedAt }: DrainRecord): AppError
 
 function readCalls(api: Api, context: ApiContext): void {
   const { store } = context;
-  const untilEnded = createEndWait(store.drains, context);
   const read = async (id: string): Promise<DrainRecord> => {
     const drain = idForm.test(id) ? await store.drains.get(id) : undefined;
     if (!drain) throw missingDrain(id);
     return drain;
   };
+  const readEnd = createEndRead(store.drains, read, context);
 
   api.get("/v1/drains", {
     schema: answering(listAnswers(drainShown), { summary: "List drains, newest first", tags, querystring: listQuery }),
@@ -134,13 +134,6 @@ function readCalls(api: Api, context: ApiContext): void {
       { ...readAnswers(drainShown), 202: drainShown },
       { summary: "Read a drain, or wait until it has ended", tags, params, querystring: safeWaitQuery },
     ),
-    handler: async ({ params: { id }, query: { wait, timeoutMs = standardEndWaitMs }, raw }, reply) => {
-      const now = await read(id);
-      if (wait === undefined || now.endedAt !== undefined) return toDrainBody(now, true);
-      await untilEnded(id, timeoutMs, raw);
-      const then = await read(id);
-      reply.code(then.endedAt === undefined ? 202 : 200);
-      return toDrainBody(then, true);
-    },
+    handler: async ({ params: { id }, query, raw }, reply) => toDrainBody(await readEnd(id, query, raw, reply), true),
   });
 }

@@ -18,17 +18,38 @@ export const safeWaitQuery = object({
   timeoutMs: Type.Optional(milliseconds(0, maxWaitMs, "Longest wait.", standardEndWaitMs)),
 });
 
-/** Ends when it has ended, the time is over, the client has gone or the server closes. @throws too_many_requests */
-export type EndWait = (id: string, timeoutMs: number, raw: IncomingMessage) => Promise<void>;
+/** What a call that reads one was asked for. */
+interface EndQuery {
+  readonly wait?: string | undefined;
+  readonly timeoutMs?: number | undefined;
+}
+
+/**
+ * Reads one, with `wait` when it has ended (200), or when the time is over, the client has gone or the server closes (202).
+ * @throws too_many_requests, and what reading throws
+ */
+export type EndRead<R> = (
+  id: string,
+  query: EndQuery,
+  raw: IncomingMessage,
+  reply: { code(status: 200 | 202): unknown },
+) => Promise<R>;
 
 /** One per kind. */
-export function createEndWait(
+export function createEndRead<R extends { readonly endedAt: string | undefined }>(
   store: { ended(ids: readonly string[]): Promise<readonly string[]> },
+  read: (id: string) => Promise<R>,
   { callerWaits, closing }: { readonly callerWaits: CallerWaits; readonly closing: AbortSignal },
-): EndWait {
+): EndRead<R> {
   const ends = new EndWaits((ids) => store.ended(ids));
-  return (id, timeoutMs, raw) =>
-    callerWaits.hold(() => whileConnected(raw, closing, (signal) => ends.until(id, timeoutMs, signal)));
+  return async (id, { wait, timeoutMs = standardEndWaitMs }, raw, reply) => {
+    const now = await read(id);
+    if (wait === undefined || now.endedAt !== undefined) return now;
+    await callerWaits.hold(() => whileConnected(raw, closing, (signal) => ends.until(id, timeoutMs, signal)));
+    const then = await read(id);
+    reply.code(then.endedAt === undefined ? 202 : 200);
+    return then;
+  };
 }
 
 /** How often the database is asked while somebody waits. In ms. */

@@ -10,7 +10,7 @@ import type { NodeDrainRecord, WriteTx } from "../store/store.js";
 import { answering, listAnswers, nodeDrainAnswers, readAnswers } from "./answers.js";
 import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
-import { createEndWait, safeWaitQuery, standardEndWaitMs } from "./end-waits.js";
+import { createEndRead, safeWaitQuery } from "./end-waits.js";
 import { integer, object } from "./fields.js";
 import { type NodeDrainPost, nodeDrainPost, nodeDrainShown, toNodeDrainBody } from "./node-drain-body.js";
 import type { Outcome } from "./outcome.js";
@@ -157,12 +157,12 @@ function cancelCall(api: Api, { writes }: ApiContext): void {
 
 function readCalls(api: Api, context: ApiContext): void {
   const { store } = context;
-  const wait = createEndWait(store.nodeDrains, context);
   const read = async (node: string): Promise<NodeDrainRecord> => {
     const drain = await store.nodeDrains.get(node);
     if (!drain) throw notDrained(node);
     return drain;
   };
+  const readEnd = createEndRead(store.nodeDrains, read, context);
 
   api.get("/v1/node-drains", {
     schema: answering(listAnswers(nodeDrainShown), { summary: "List drained Envoys by node", tags, querystring: listQuery }),
@@ -179,14 +179,7 @@ function readCalls(api: Api, context: ApiContext): void {
       { ...readAnswers(nodeDrainShown), 202: nodeDrainShown },
       { summary: "Read the drain of an Envoy, or wait until it has ended", tags, params, querystring: safeWaitQuery },
     ),
-    handler: async ({ params: { node }, query: { wait: mode, timeoutMs = standardEndWaitMs }, raw }, reply) => {
-      const now = await read(node);
-      if (mode === undefined || now.endedAt !== undefined) return toNodeDrainBody(now);
-      await wait(node, timeoutMs, raw);
-      const then = await read(node);
-      reply.code(then.endedAt === undefined ? 202 : 200);
-      return toNodeDrainBody(then);
-    },
+    handler: async ({ params: { node }, query, raw }, reply) => toNodeDrainBody(await readEnd(node, query, raw, reply)),
   });
 }
 

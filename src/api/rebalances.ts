@@ -8,7 +8,7 @@ import type { RebalanceRecord } from "../store/store.js";
 import { answering, listAnswers, readAnswers, writeAnswers } from "./answers.js";
 import { readAuthor } from "./author.js";
 import type { Api, ApiContext } from "./context.js";
-import { createEndWait, standardEndWaitMs } from "./end-waits.js";
+import { createEndRead, standardEndWaitMs } from "./end-waits.js";
 import { integer, milliseconds, object } from "./fields.js";
 import { refusePreconditions } from "./preconditions.js";
 import { rebalanceShown, toRebalanceBody } from "./rebalance-body.js";
@@ -83,12 +83,12 @@ function endedAlready({ id, state, endedAt, outcome }: RebalanceRecord): AppErro
 
 function readCalls(api: Api, context: ApiContext): void {
   const { store } = context;
-  const untilEnded = createEndWait(store.rebalances, context);
   const read = async (id: string): Promise<RebalanceRecord> => {
     const found = idForm.test(id) ? await store.rebalances.get(id) : undefined;
     if (!found) throw missingRebalance(id);
     return found;
   };
+  const readEnd = createEndRead(store.rebalances, read, context);
   const show = async (record: RebalanceRecord) => {
     if (record.endedAt !== undefined || record.nodes.length === 0) return toRebalanceBody(record);
     const found = await Promise.all(Object.keys(record.weights).map((cluster) => store.read.endpointsOf(cluster)));
@@ -110,13 +110,6 @@ function readCalls(api: Api, context: ApiContext): void {
       { ...readAnswers(rebalanceShown), 202: rebalanceShown },
       { summary: "Read a rebalance, or wait until it has ended", tags, params, querystring: readQuery },
     ),
-    handler: async ({ params: { id }, query: { wait, timeoutMs = standardEndWaitMs }, raw }, reply) => {
-      const now = await read(id);
-      if (wait === undefined || now.endedAt !== undefined) return show(now);
-      await untilEnded(id, timeoutMs, raw);
-      const then = await read(id);
-      reply.code(then.endedAt === undefined ? 202 : 200);
-      return show(then);
-    },
+    handler: async ({ params: { id }, query, raw }, reply) => show(await readEnd(id, query, raw, reply)),
   });
 }

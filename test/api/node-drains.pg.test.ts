@@ -2,12 +2,10 @@
 // Mutants tried and caught: the guard that counts drained or disconnected Envoys; asking again begins anew; `override` ignored; a dry run
 // that is committed; cancel that leaves the row; a lame duck where no listener has a health path.
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { NodeDrainJobs } from "../../src/drain/node-drain-jobs.js";
-import { systemClock } from "../../src/telemetry/clock.js";
-import { createLogger } from "../../src/telemetry/logger.js";
-import { createMetrics } from "../../src/telemetry/metrics.js";
+import type { NodeDrainJobs } from "../../src/drain/node-drain-jobs.js";
+import { connectAnew, startNodeDrainJobs } from "../support/node-drain-jobs.js";
 import { sql } from "../support/postgres.js";
-import { type ApiUnderTest, edgeNode, faults, startApi } from "./api-under-test.js";
+import { type ApiUnderTest, faults, startApi } from "./api-under-test.js";
 
 interface NodeDrain {
   readonly node: string;
@@ -21,27 +19,13 @@ let it: ApiUnderTest;
 let jobs: NodeDrainJobs;
 beforeAll(async () => {
   it = await startApi({ plans: true });
-  jobs = new NodeDrainJobs({
-    replica: "r1",
-    store: it.store,
-    state: () => it.snapshots.state,
-    fleet: { ownNodes: () => [] },
-    loads: { of: () => undefined },
-    clock: systemClock,
-    log: createLogger("silent"),
-    metrics: createMetrics(),
-  });
-  jobs.start();
+  jobs = startNodeDrainJobs(it);
 });
 afterAll(async () => {
   await jobs.stop();
   await it.close();
 });
-beforeEach(async () => {
-  await sql(it.databaseUrl, "truncate replicas, nodes, node_drains");
-  await it.store.status.heartbeat({ id: "r1", startedAt: new Date().toISOString(), revision: 1, leaseMs: 600_000 });
-  await it.store.status.saveNodes("r1", ["edge-1", "edge-2", "edge-3"].map(edgeNode), []);
-});
+beforeEach(() => connectAnew(it, ["edge-1", "edge-2", "edge-3"]));
 
 const call = (method: string, path: string, body?: unknown, headers?: Record<string, string>) =>
   it.api.call(method, path, body, headers);

@@ -1,12 +1,10 @@
 // `chancery drain --node` as somebody calls it who replaces a proxy: it counts down, 0 means that the Envoy may be stopped, and nothing else
 // does. Mutants tried and caught: exit 0 without --wait; exit 0 after an unsafe end; --cancel that takes a word beside --node.
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { NodeDrainJobs } from "../../src/drain/node-drain-jobs.js";
-import { systemClock } from "../../src/telemetry/clock.js";
-import { createLogger } from "../../src/telemetry/logger.js";
-import { createMetrics } from "../../src/telemetry/metrics.js";
-import { type ApiUnderTest, edgeNode, startApi } from "../api/api-under-test.js";
+import type { NodeDrainJobs } from "../../src/drain/node-drain-jobs.js";
+import { type ApiUnderTest, startApi } from "../api/api-under-test.js";
 import { type RunningCommand, startCommand } from "../support/command-line.js";
+import { connectAnew, startNodeDrainJobs } from "../support/node-drain-jobs.js";
 import { sql } from "../support/postgres.js";
 import { waitFor } from "../support/wait.js";
 
@@ -17,27 +15,13 @@ const chancery = (...words: string[]): RunningCommand => startCommand([...words,
 
 beforeAll(async () => {
   it = await startApi({ plans: true });
-  jobs = new NodeDrainJobs({
-    replica: "r1",
-    store: it.store,
-    state: () => it.snapshots.state,
-    fleet: { ownNodes: () => [] },
-    loads: { of: () => undefined },
-    clock: systemClock,
-    log: createLogger("silent"),
-    metrics: createMetrics(),
-  });
-  jobs.start();
+  jobs = startNodeDrainJobs(it);
 });
 afterAll(async () => {
   await jobs.stop();
   await it.close();
 });
-beforeEach(async () => {
-  await sql(it.databaseUrl, "truncate replicas, nodes, node_drains");
-  await it.store.status.heartbeat({ id: "r1", startedAt: new Date().toISOString(), revision: 1, leaseMs: 600_000 });
-  await it.store.status.saveNodes("r1", ["edge-1", "edge-2"].map(edgeNode), []);
-});
+beforeEach(() => connectAnew(it, ["edge-1", "edge-2"]));
 
 async function report(connections: number): Promise<void> {
   const drain = await waitFor("the drain has begun", () => it.store.nodeDrains.get("edge-1"), { timeoutMs: 10_000 });
