@@ -6,6 +6,7 @@ import type { ServerResponse } from "node:http";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { AppError } from "../errors.js";
 import type { Revision } from "../model/revision.js";
+import type { Sync } from "../status/sync.js";
 import { beyondCut, type RevisionFacts, type RevisionMark } from "../store/store.js";
 import type { ApiContext } from "./context.js";
 import { toRevisionBody } from "./revision-body.js";
@@ -31,6 +32,8 @@ const stallMs = 30_000;
 interface Follower {
   readonly raw: ServerResponse;
   sentUpTo: Revision;
+  /** What it was told last has a sync that it may not know: it comes back, or caught up with what happened before it came. */
+  owedSync: boolean;
 }
 
 /** A revision that not every Envoy has, as far as anybody was told. */
@@ -71,7 +74,8 @@ export class Followers {
     const { raw } = reply;
     raw.once("close", () => metrics.set("api_followers", {}, --this.#taken));
     const head = await this.context.store.head();
-    const sentUpTo = after ?? lastEventId(request) ?? head.revision;
+    const seen = after === undefined ? lastEventId(request) : undefined;
+    const sentUpTo = after ?? seen ?? head.revision;
     const cut = await this.context.store.history.cut();
     if (sentUpTo < cut.revision) throw beyondCut(sentUpTo, cut);
     if (sentUpTo > head.revision)
@@ -84,7 +88,7 @@ export class Followers {
       "x-accel-buffering": "no",
       "x-request-id": request.id,
     });
-    this.#begin({ raw, sentUpTo }, head);
+    this.#begin({ raw, sentUpTo, owedSync: seen !== undefined && seen > 0 }, head);
   }
 
   #begin(follower: Follower, head: RevisionMark): void {
@@ -117,9 +121,20 @@ export class Followers {
       const next = await history.after({ revision: follower.sentUpTo, id: own?.id ?? "" }, pageSize);
       if (next.kind !== "next") return void raw.end(otherHistory);
       for (const facts of next.revisions) this.#tell(follower, facts);
+      follower.owedSync = true;
       if (raw.writableNeedDrain) await once(raw, "drain", { signal: AbortSignal.timeout(stallMs) });
     }
     for (const { text } of this.#unsettled.values()) if (text !== "") this.#send(follower, text);
+    if (follower.owedSync && !this.#unsettled.has(follower.sentUpTo)) await this.#tellSync(follower, follower.sentUpTo);
+  }
+
+  /** Of a revision that nobody looks at: it was there before the loop, or it was settled before this follower caught up. */
+  async #tellSync(follower: Follower, revision: Revision): Promise<void> {
+    const sync = await this.context.fleet.lookSync(revision);
+    const text = toSyncEvent(sync);
+    this.#send(follower, text);
+    const now = performance.now();
+    if (sync.state === "pending") this.#unsettled.set(revision, { since: now, lookAt: now + minLookMs, text });
   }
 
   async #run(): Promise<void> {
@@ -177,7 +192,7 @@ export class Followers {
     const sync = await this.context.fleet.lookSync(revision);
     const now = performance.now();
     one.lookAt = now + Math.min(maxLookMs, Math.max(minLookMs, (now - one.since) / 4));
-    const text = `event: sync\ndata: ${JSON.stringify(sync)}\n\n`;
+    const text = toSyncEvent(sync);
     if (text !== one.text) {
       one.text = text;
       for (const follower of this.#followers) if (follower.sentUpTo >= revision) this.#send(follower, text);
@@ -218,6 +233,8 @@ export class Followers {
     this.#wake = undefined;
   }
 }
+
+const toSyncEvent = (sync: Sync): string => `event: sync\ndata: ${JSON.stringify(sync)}\n\n`;
 
 const otherHistory =
   'event: other-history\ndata: {"detail":"the database has another history than the one that was told: read the configuration anew"}\n\n';

@@ -23,6 +23,8 @@ export interface ApiCall {
   readonly body?: unknown;
   /** Of a write: asked again under the same key, it is not done twice. */
   readonly idempotencyKey?: string;
+  /** Of a stream of events that broke: the last one that was seen. */
+  readonly lastEventId?: string | undefined;
   /** How long the whole call may take. */
   readonly timeoutMs?: number;
 }
@@ -88,6 +90,7 @@ function headersOf(access: ApiAccess, call: ApiCall): Record<string, string> {
     "x-chancery-author": headerText(access.author, 128),
     ...(access.reason === undefined ? {} : { "x-chancery-reason": headerText(access.reason, 512) }),
     ...(call.idempotencyKey === undefined ? {} : { "idempotency-key": call.idempotencyKey }),
+    ...(call.lastEventId === undefined ? {} : { "last-event-id": call.lastEventId }),
     ...(call.body === undefined ? {} : { "content-type": "application/json" }),
   };
 }

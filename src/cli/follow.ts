@@ -44,16 +44,16 @@ function linesOf({ event, body }: ApiEvent): readonly string[] {
 /** @throws CommandError: away (no control plane for too long), failed (it refused, or has another history now) */
 export async function followRevisions(access: ApiAccess, choice: FollowChoice, print: (line: string) => void): Promise<void> {
   const { signal } = choice;
-  let { after } = choice;
+  let seen: number | undefined;
   let retryMs = firstRetryMs;
   let heardAt = performance.now();
   while (!signal.aborted) {
     try {
-      for await (const one of eventsAfter(access, after, signal)) {
+      for await (const one of eventsAfter(access, seen === undefined ? choice.after : { seen }, signal)) {
         heardAt = performance.now();
         retryMs = firstRetryMs;
         tell(one, choice.output, print);
-        if (one.event === "revision") after = number(one.body["revision"]);
+        if (one.event === "revision") seen = number(one.body["revision"]);
       }
       heardAt = performance.now();
     } catch (error) {
@@ -73,8 +73,12 @@ function tell(one: ApiEvent, output: HistoryOutput, print: (line: string) => voi
   for (const line of lines) print(line);
 }
 
-/** One connection's events, until it ends or falls silent. */
-async function* eventsAfter(access: ApiAccess, after: number | undefined, signal: AbortSignal): AsyncGenerator<ApiEvent> {
+/** One connection's events, until it ends or falls silent. Who says what it has seen is told who has that by now, too. */
+async function* eventsAfter(
+  access: ApiAccess,
+  begin: number | { readonly seen: number } | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<ApiEvent> {
   // Not AbortSignal.any: Node 20 may collect what it makes, and then it never fires.
   const ending = new AbortController();
   const end = (): void => ending.abort();
@@ -82,8 +86,10 @@ async function* eventsAfter(access: ApiAccess, after: number | undefined, signal
   signal.addEventListener("abort", end, { once: true });
   try {
     const path = "/v1/revisions";
+    const [after, seen] = typeof begin === "object" ? [undefined, begin.seen] : [begin, undefined];
     const query = { follow: "true", after };
-    const body = await openApi(access, { method: "GET", path, query }, ending.signal);
+    const lastEventId = seen?.toString();
+    const body = await openApi(access, { method: "GET", path, query, lastEventId }, ending.signal);
     yield* readEvents(body, () => timer.refresh());
   } catch (error) {
     if (error instanceof CommandError) throw error;
