@@ -71,7 +71,7 @@ export function createXdsServer(options: XdsServerOptions): XdsServer {
 
 class GrpcXdsServer implements XdsServer {
   readonly #server: GrpcServer;
-  readonly #loop: PushLoop;
+  readonly #loop: PushLoop<StreamCall>;
   readonly #admission: Admission<StreamCall>;
   readonly #door: Door;
   readonly #balance: Balance;
@@ -108,7 +108,7 @@ class GrpcXdsServer implements XdsServer {
       now: this.#now,
     });
     this.#balanceTimer = setInterval(() => this.#letGo(), balanceMs).unref();
-    this.#loop = new PushLoop(metrics, this.#now, (call, now) => this.#onTick(call, now));
+    this.#loop = new PushLoop(metrics, this.#now, (call, now) => this.#onLook(call, now));
     this.#stopMeasuring = metrics.beforeScrape(() => this.#measure());
     const stopFollowing = options.snapshots.onPublished((changed) => this.#loop.published(changed));
     const stopMoving = options.snapshots.onMoved(() => this.#onMoved());
@@ -129,6 +129,7 @@ class GrpcXdsServer implements XdsServer {
         this.#loop.add(call);
         if (call.stream) fleet.opened(call.stream);
       },
+      wakes: (at, now) => this.#loop.wake(at, now),
       answered: (stream, news) => fleet.answered(stream, news),
       closed: (call) => this.#onClosed(call),
     };
@@ -262,6 +263,7 @@ class GrpcXdsServer implements XdsServer {
     const leaving = [...this.#open].filter((call) => call.elsewhere?.leaves).length;
     this.#leaveOverMs = Math.min(maxLeaveOverMs, leaving * leaveStepMs);
     for (const call of [...this.#open]) this.#move(call, now);
+    this.#loop.wake(now, now);
   }
 
   #move(call: StreamCall, now: number): void {
@@ -271,15 +273,20 @@ class GrpcXdsServer implements XdsServer {
     if (now >= dueAt && (pumpable(call) || now - dueAt >= moveIdleWaitMs)) call.end(call.isOfDrain ? "drain" : "rollout");
   }
 
-  #onTick(call: StreamCall, now: number): void {
+  /** Whether it waits for a moment to move its Envoy. */
+  #onLook(call: StreamCall, now: number): boolean {
     call.cutIfStalled(now);
     this.#move(call, now);
+    this.#endOfAge(call, now);
+    return call.elsewhere !== undefined;
+  }
+
+  #endOfAge(call: StreamCall, now: number): void {
     const { streamMaxAgeMs } = this.options.limits;
     if (streamMaxAgeMs === 0 || !call.stream || !isAds(call)) return;
     // Spread over 80–120 % of the age by the stream's number, so that a fleet that came together does not go together.
     const age = streamMaxAgeMs * (0.8 + spreadOf(call.stream.ordinal) * 0.4);
-    const isIdle = pumpable(call) && now - call.openedAt > age;
-    if (isIdle) call.end("age");
+    if (now - call.openedAt > age && pumpable(call)) call.end("age");
   }
 
   /** Where this replica has more than its share of the Envoys, some idle ones are to open their stream anew; none that tries out a change. */

@@ -30,6 +30,8 @@ export interface CallContext {
   nextOrdinal(): number;
   memoryOf(node: string): NodeMemory;
   opened(call: StreamCall): void;
+  /** A stream wants to be pumped `at`, ms. */
+  wakes(at: number, now: number): void;
   closed(call: StreamCall): void;
   /** `news`: bits of what is new (`NodeStream.takeNews`); never 0. */
   answered(stream: NodeStream, news: number): void;
@@ -290,6 +292,7 @@ export class StreamCall implements FrameSink, CallReader {
   /** After anything that happened to the stream. A push by itself brings no answer, and mostly nothing that status/ need know. */
   #settle(stream: NodeStream, now: number): void {
     this.wakeAt = stream.wakeAt(now);
+    if (this.wakeAt !== Number.POSITIVE_INFINITY) this.context.wakes(this.wakeAt, now);
     const news = stream.takeNews();
     if (news !== 0) this.context.answered(stream, news);
   }
