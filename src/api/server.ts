@@ -75,6 +75,7 @@ const ajvOptions: NonNullable<NonNullable<FastifyServerOptions["ajv"]>["customOp
   useDefaults: false, // fromBody fills them in, where the types can see it.
   discriminator: true,
   verbose: true,
+  code: { optimize: false }, // Shorter text, no faster checks (measured): and a sixth of a start's CPU.
   formats: Object.fromEntries(
     Object.keys(formats).map((format) => [format, (text: string) => formatFault(format, text) === undefined]),
   ),

@@ -2,7 +2,7 @@
 // In: a command. Out: a handle. Called by replica.ts and envoy.ts.
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, join, parse } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
 import { onCleanup } from "./cleanup.js";
@@ -42,7 +42,9 @@ function keepLines(child: ChildProcess): string[] {
 /** Where the output of every process goes when it ends: to be read when a test has failed. */
 const logFolder = fileURLToPath(new URL("../../.cache/test-logs", import.meta.url));
 function keepLog(name: string, pid: number, log: string): void {
-  const folder = join(logFolder, basename(expect.getState().testPath ?? "unknown", ".test.ts"));
+  // With the folder of the test: feature/drains and drains/drains are two.
+  const { dir = "", name: file = "unknown" } = parse(expect.getState().testPath ?? "");
+  const folder = join(logFolder, basename(dir), basename(file, ".test"));
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, `${name}.${pid}.log`), log);
 }
