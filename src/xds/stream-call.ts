@@ -305,7 +305,8 @@ export class StreamCall implements FrameSink, CallReader {
 
   /** After anything that happened to the stream. A push by itself brings no answer, and mostly nothing that status/ need know. */
   #settle(stream: NodeStream, now: number): void {
-    this.wakeAt = stream.wakeAt(now);
+    // One that does not read is pumped when what it has been sent leaves; to look at it before that finds nothing that may go.
+    this.wakeAt = this.#isHeldBack ? Number.POSITIVE_INFINITY : stream.wakeAt(now);
     if (this.wakeAt !== Number.POSITIVE_INFINITY) this.context.wakes(this.wakeAt, now);
     const news = stream.takeNews();
     if (news !== 0) this.context.answered(stream, news);
