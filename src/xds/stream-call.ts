@@ -46,9 +46,13 @@ const endWords: Readonly<Partial<Record<EndReason, string>>> = {
   drain: "this Envoy is drained, or no more: open another stream",
 };
 
-/** Written and not yet taken by the transport: beyond either, the peer reads too slowly and gets no more for now. */
+/**
+ * Written and not yet taken by the transport: beyond any of these the peer reads too slowly, and gets no more until that has left, then what is
+ * newest. So a peer that does not read holds what went out within `maxUnsentMs` and no later state, whether it answers or not.
+ */
 const maxUnsentFrames = 16;
 const maxUnsentBytes = 1 << 20;
+const maxUnsentMs = 250;
 /** Of an id that is too long, this much is logged. */
 const maxIdLogged = 64;
 /** Requests that wait for the state to be fresh enough; an Envoy sends a handful. */
@@ -63,6 +67,8 @@ export class StreamCall implements FrameSink, CallReader {
   #unsentBytes = 0;
   /** When the oldest write that has not left was made. */
   #unsentSince = 0;
+  /** Something was due and did not go out, as the stream was blocked. */
+  #isHeldBack = false;
   #ended = false;
   /** Whether the stream was opened with all that the database had then. */
   #isFresh = false;
@@ -243,7 +249,16 @@ export class StreamCall implements FrameSink, CallReader {
   // ---- Writing -------------------------------------------------------------------------------------------------------
 
   isBlocked(): boolean {
-    return this.#ended || this.#unsent.length >= maxUnsentFrames || this.#unsentBytes >= maxUnsentBytes;
+    this.#isHeldBack = this.#ended || this.#isUnsentTooMuch();
+    return this.#isHeldBack;
+  }
+
+  #isUnsentTooMuch(): boolean {
+    const { length } = this.#unsent;
+    if (length === 0) return false;
+    return (
+      length >= maxUnsentFrames || this.#unsentBytes >= maxUnsentBytes || this.context.now() - this.#unsentSince >= maxUnsentMs
+    );
   }
 
   write(type: ResourceType, frame: Frame): void {
@@ -271,10 +286,9 @@ export class StreamCall implements FrameSink, CallReader {
   /** Writes leave in their order. One function for all of them: it runs for every push. */
   readonly #onTaken = (error?: Error | null): void => {
     if (error || this.#ended) return;
-    const wasBlocked = this.isBlocked();
     this.#unsentBytes -= this.#unsent.shift() ?? 0;
     if (this.#unsent.length > 0) this.#unsentSince = this.context.now();
-    if (wasBlocked) this.pump();
+    if (this.#isHeldBack && !this.#isUnsentTooMuch()) this.pump();
   };
 
   pump(): void {
@@ -291,7 +305,8 @@ export class StreamCall implements FrameSink, CallReader {
 
   /** After anything that happened to the stream. A push by itself brings no answer, and mostly nothing that status/ need know. */
   #settle(stream: NodeStream, now: number): void {
-    this.wakeAt = stream.wakeAt(now);
+    // One that does not read is pumped when what it has been sent leaves; to look at it before that finds nothing that may go.
+    this.wakeAt = this.#isHeldBack ? Number.POSITIVE_INFINITY : stream.wakeAt(now);
     if (this.wakeAt !== Number.POSITIVE_INFINITY) this.context.wakes(this.wakeAt, now);
     const news = stream.takeNews();
     if (news !== 0) this.context.answered(stream, news);
