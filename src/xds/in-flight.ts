@@ -180,6 +180,10 @@ export class InFlight {
         formIn(other.frame, name)?.hash !== hash,
     );
   }
+  /** Whether a response without an answer brings the name, or takes it away. */
+  isPending(name: string): boolean {
+    return this.#pending.some(({ frame }) => carries(frame, name));
+  }
   /** Whether a response without an answer takes the name away: what brings it again has yet to be accepted. */
   isLeaving(name: string): boolean {
     return this.#pending.some(({ frame }) => carries(frame, name) && formIn(frame, name) === undefined);

@@ -80,8 +80,9 @@ export class NodeStream implements StreamView, NodeReport {
     this.#news = new StreamNews(this.types);
     this.#readiness = new ClusterReadiness(
       this.types.cluster,
+      this.types.endpoint,
       [this.types.listener, this.types.route],
-      this.times.removalGraceMs,
+      this.times,
     );
   }
 
@@ -130,7 +131,7 @@ export class NodeStream implements StreamView, NodeReport {
     if (this.#clusterlessSince !== undefined) at = this.#clusterlessSince + this.times.clusterlessMs;
     for (const type of pushOrder) if (this.#attention.needs(type)) at = Math.min(at, this.types[type].wakeAt());
     if (this.#attention.needs("cluster")) at = Math.min(at, this.#watchAt(now));
-    return Math.max(at, now + 1);
+    return Math.max(Math.min(at, this.#readiness.feedingUntil(now) ?? at), now + 1);
   }
 
   /** When to look after clusters that are not confirmed. */
@@ -271,7 +272,9 @@ export class NodeStream implements StreamView, NodeReport {
     return this.#isOrdered ? this.#readiness.removableAt(cluster, now) : now;
   }
   isAllReady(): boolean {
-    if (!this.#isOrdered || !this.#attention.needs("cluster")) return true;
+    if (!this.#isOrdered) return true;
+    if (this.#readiness.feedingUntil(this.#now) !== undefined) return false;
+    if (!this.#attention.needs("cluster")) return true;
     // One that asks for no clusters has its own, or is stuck: then nothing is ready until that is known (#askUnasked).
     return this.types.cluster.subscription.isAsked ? this.#readiness.isAllReady() : !this.#isClusterless();
   }
@@ -336,7 +339,7 @@ export class NodeStream implements StreamView, NodeReport {
       if (sent.kind === "repair") names.push(...sent.frame.removed);
       this.types.cluster.endpointsAcked(names);
       this.#readiness.endpointsAcked(names, (name) => this.snapshots.readyDelayMs(this.snapshot, name), now);
-    } else if (type === "cluster") this.#readiness.clustersAcked();
+    } else if (type === "cluster") this.#readiness.clustersAcked(sent.added, now);
     else this.#readiness.namingAcked(type, this.types[type].acked, now);
   }
 

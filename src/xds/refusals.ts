@@ -50,6 +50,12 @@ export class Refusals {
     return this.#queue.length > 0;
   }
 
+  /** It waits for its turn to be sent apart, or for the answer to that. */
+  isTried(name: string): boolean {
+    const state = this.exceptions.get(name)?.state;
+    return state === "queued" || state === "trying";
+  }
+
   /** What this node refused on an earlier stream: the same bytes do not go out again. */
   recall(name: string, refusal: Refusal, now: number): void {
     this.exceptions.set(name, { state: "refused", has: this.exceptions.get(name)?.has, at: now, refusal });

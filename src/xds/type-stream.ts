@@ -1,5 +1,4 @@
-// One type on one stream: what was asked, what was sent, what was answered. The rules are the same in delta and state of the world;
-// only lists and versions differ.
+// One type on one stream: what was asked, sent and answered. Delta and state of the world differ in lists and versions alone.
 // In: requests and publications, through node-stream.ts. Out: frames. Its state is one Seq and the exceptions, not a map of all names.
 import type { ResourceType } from "../model/resource-type.js";
 import { hashOfVersion, type Resource, type Seq } from "../snapshot/resource.js";
@@ -75,6 +74,15 @@ export class TypeStream implements TrialWriter {
   }
   pending(): readonly Sent[] {
     return this.inFlight.pending;
+  }
+  /** Nothing is on its way, owed, or to be tried apart. */
+  get isQuiet(): boolean {
+    return this.inFlight.pending.length === 0 && this.#owed === undefined && !this.refusals.isQueued;
+  }
+  /** Whether an answer about the name is yet to come, or it is still to be sent. */
+  isUnderWay(name: string): boolean {
+    const isOwed = this.#owed === "all" ? this.subscription.includes(name) : this.#owed?.has(name);
+    return isOwed || this.refusals.isTried(name) || this.inFlight.isPending(name);
   }
 
   // ---- Requests ------------------------------------------------------------------------------------------------------
@@ -311,13 +319,8 @@ export class TypeStream implements TrialWriter {
 
   #writeDelta({ before, resources, removed }: Draft, isEmptyAnswer: boolean, from: Seq, now: number): void {
     if (resources.length + removed.length === 0 && !isEmptyAnswer) return;
-    this.#write(
-      "main",
-      toFrame(deltaContent(this.type, String(this.table.revision), resources, removed), this.inFlight.ownNonce()),
-      before,
-      from,
-      now,
-    );
+    const content = deltaContent(this.type, String(this.table.revision), resources, removed);
+    this.#write("main", toFrame(content, this.inFlight.ownNonce()), before, from, now);
   }
 
   #writeSotw(

@@ -8,6 +8,7 @@ import type { NodeStream } from "../../src/xds/node-stream.js";
 import { readDeltaRequest, readSotwRequest } from "../../src/xds/request.js";
 import type { Frame } from "../../src/xds/response.js";
 import { typeOfUrl, typeUrls } from "../../src/xds/type-urls.js";
+import { nameIn, tcpClusters } from "./resource-contents.js";
 
 /** Connect timeouts that this Envoy takes amiss: the cluster's whole response is refused, or the cluster alone fails when it is made. */
 export const refusedWholeMs = 6_601;
@@ -60,6 +61,8 @@ export class FakeEnvoy {
   readonly #versions = new Map<ResourceType, string>();
   readonly #nonces = new Map<ResourceType, string>();
   readonly #askedEndpoints = new Set<string>();
+  /** Clusters that went on without endpoints, as those of another one were refused. */
+  readonly #starved = new Set<string>();
   readonly #askedRoutes = new Set<string>();
   #isBooted = false;
 
@@ -158,6 +161,7 @@ export class FakeEnvoy {
   }
 
   #dropCluster(name: string): void {
+    this.#starved.delete(name);
     this.clusters.delete(name);
     this.endpoints.delete(name);
   }
@@ -182,15 +186,29 @@ export class FakeEnvoy {
     });
     if (bad.length > 0) {
       for (const { version } of bad) this.#countRefusal(version);
+      this.#stopWarming(message, new Set(bad.map(({ name }) => name)), now);
       return this.#answer("endpoint", message, "invalid endpoint", now);
     }
     for (const { name, version } of message.resources) this.#warm(name, version);
     for (const name of message.removed) this.#warm(name, "none");
+    this.#release(now); // The clusters' acks leave before the answer that warmed them.
     this.#answer("endpoint", message, undefined, now);
+  }
+
+  /**
+   * Endpoints that are refused end the warming of every cluster, with what it has, and the acks of clusters leave before the refusal. Good ones
+   * of the same response that never had endpoints are starved by that until theirs come again (seen: a route to one answered 503).
+   */
+  #stopWarming(message: Message, bad: ReadonlySet<string>, now: number): void {
+    for (const { name } of message.resources)
+      if (!bad.has(name) && !this.endpoints.has(name) && !this.clusters.get(name)?.serving) this.#starved.add(name);
+    for (const cluster of this.clusters.values())
+      if (cluster.state === "warming") Object.assign(cluster, { state: "active", serving: true });
     this.#release(now);
   }
 
   #warm(name: string, version: string): void {
+    this.#starved.delete(name);
     this.endpoints.set(name, version);
     const cluster = this.clusters.get(name);
     if (cluster?.state === "warming") Object.assign(cluster, { state: "active", serving: true });
@@ -341,6 +359,7 @@ export class FakeEnvoy {
       for (const cluster of clusters) {
         if (!this.clusters.has(cluster)) this.faults.push(`${name} names ${cluster}, which is not there`);
         else if (!this.clusters.get(cluster)?.serving) this.faults.push(`${name} names ${cluster}, which is not warm`);
+        else if (this.#starved.has(cluster)) this.faults.push(`${name} names ${cluster}, which has no endpoints yet`);
       }
     }
   }
@@ -364,27 +383,4 @@ export class FakeEnvoy {
     });
     return { type, nonce: response.nonce ?? "", version: response.version_info ?? "", resources, removed: [] };
   }
-}
-
-function nameIn(type: ResourceType, bytes: Buffer): string {
-  switch (type) {
-    case "cluster":
-      return decode("envoy.config.cluster.v3.Cluster", bytes).name ?? "";
-    case "endpoint":
-      return decode("envoy.config.endpoint.v3.ClusterLoadAssignment", bytes).cluster_name ?? "";
-    case "listener":
-      return decode("envoy.config.listener.v3.Listener", bytes).name ?? "";
-    case "route":
-      return decode("envoy.config.route.v3.RouteConfiguration", bytes).name ?? "";
-  }
-}
-
-function tcpClusters(proto: ReturnType<typeof decode<"envoy.config.listener.v3.Listener">>): string[] {
-  return (proto.filter_chains ?? [])
-    .flatMap((chain) => chain.filters ?? [])
-    .flatMap(({ typed_config: config }) => {
-      if (!config?.type_url?.endsWith("TcpProxy")) return [];
-      const proxy = decode("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", Buffer.from(config.value));
-      return proxy.cluster ? [proxy.cluster] : (proxy.weighted_clusters?.clusters ?? []).map((cluster) => cluster.name ?? "");
-    });
 }

@@ -256,6 +256,23 @@ describe.each([{ delta: true }, { delta: false }])("a refusal, delta $delta", ({
     expect(Math.max(...world.envoy.refusals.values())).toBe(2);
   });
 
+  test("of one new endpoint set holds the route to another new cluster until that has its own", () => {
+    // Mutant: a cluster is ready by its own ack. Seen on a real Envoy: acks of clusters leave before the refusal of endpoints, and the route went out.
+    const world = simpleWorld(delta);
+    world.commit(
+      world.put("cluster", cluster("bad")),
+      world.put("endpoint", endpoint("bad", badPort)),
+      world.put("route", httpRoute("bad", "web", "/bad", ["bad"])),
+      world.put("cluster", cluster("good")),
+      world.put("endpoint", endpoint("good", 7)),
+      world.put("route", httpRoute("good", "web", "/good", ["good"])),
+    );
+    world.settle();
+    expect(paths(world)).toEqual(expect.arrayContaining(["/good", "/home"]));
+    expect(refused(world)).toMatchObject([{ type: "endpoint", name: "bad" }]);
+    expect(world.envoy.faults).toEqual([]);
+  });
+
   test("of a listener is tried again after a while, doubling, as its port may be free by then", () => {
     const world = simpleWorld(delta);
     world.commit(world.put("listener", httpListener("taken", badPort)), world.put("listener", httpListener("free", 81)));
