@@ -1,12 +1,11 @@
 // `npm run storm -- --streams 5000 --replicas 3`: a fleet of simulated Envoys on several control planes with the settings that they have by
 // themselves; one is killed, and its streams come to the others at once. Measures how long until all are in sync there, and what it does to
-// the others' event loops. `--pause S` is left between the first sync and the kill (10); `--clusters C`, of 10 endpoints each (100).
+// the others' event loops from then until all are in sync. `--pause S` is left between the first sync and the kill (10); `--clusters C`, of 10 endpoints each (100).
 // Needs a build, and Go for the fleet (bench/xdsfleet). Exits 0 when everybody was back within 60 s and no event loop's p99 was above 200 ms.
 import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { meshOf } from "../bench/mesh.mjs";
@@ -78,23 +77,18 @@ async function scrape(base) {
   return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(" ")), Number(line.slice(line.lastIndexOf(" ") + 1))]));
 }
 
-/** Reads the survivors' event loops each second until told to stop: reading resets them, so each figure is of one second. */
-async function watch(survivors, signal) {
-  const seen = survivors.map(() => ({ p99: 0, max: 0, turnedAway: 0 }));
-  for (const { base } of survivors) await scrape(base); // What was before the storm is forgotten.
-  while (!signal.aborted) {
-    for (const [at, { base }] of survivors.entries()) {
-      const series = await scrape(base).catch(() => new Map());
-      const ms = (quantile) => (series.get(`chancery_event_loop_delay_seconds{quantile="${quantile}"}`) ?? 0) * 1_000;
-      seen[at].p99 = Math.max(seen[at].p99, ms("0.99"));
-      seen[at].max = Math.max(seen[at].max, ms("1"));
-      seen[at].turnedAway =
-        (series.get('chancery_limit_hits_total{limit="xds_new_streams_per_second"}') ?? 0) +
-        (series.get('chancery_limit_hits_total{limit="xds_max_first_pushes"}') ?? 0);
-    }
-    await delay(1_000, undefined, { signal }).catch(() => {});
-  }
-  return seen;
+/** Begins to measure the survivors: reading their event loops' delay resets it. Returns how to read what it was since then. */
+async function measure(survivors) {
+  await Promise.all(survivors.map(({ base }) => scrape(base)));
+  return () =>
+    Promise.all(
+      survivors.map(async ({ base }) => {
+        const series = await scrape(base);
+        const ms = (quantile) => (series.get(`chancery_event_loop_delay_seconds{quantile="${quantile}"}`) ?? 0) * 1_000;
+        const met = (limit) => series.get(`chancery_limit_hits_total{limit="${limit}"}`) ?? 0;
+        return { p99: ms("0.99"), max: ms("1"), turnedAway: met("xds_new_streams_per_second") + met("xds_max_first_pushes") };
+      }),
+    );
 }
 
 /** Runs the fleet; `onPhase` is told when the first control plane is gone. */
@@ -136,13 +130,11 @@ async function main(folder) {
     for (let number = 1; number <= replicaCount; number++) replicas.push(await startReplica(folder, postgres.url, number));
     await fill(replicas[0].base);
     console.log(`${streams} streams on ${replicaCount} control planes, ${clusters} clusters`);
-    const over = new AbortController();
-    let watching = Promise.resolve([]);
+    let measuring = Promise.resolve(async () => []);
     const { storm, lost } = await runFleet(binary, folder, replicas, () => {
-      watching = watch(replicas.slice(1), over.signal);
+      measuring = measure(replicas.slice(1));
     });
-    over.abort();
-    const loops = await watching;
+    const loops = await (await measuring)();
     const syncMs = Math.round(lost.sync.last_ms);
     console.log(`at first: all in sync in ${Math.round(storm.wall_ms)} ms, ${storm.stream_errors} tries turned away or lost`);
     console.log(
