@@ -141,7 +141,7 @@ function addAgent(program: Command): void {
     .option("--listen <host:port>", "where the Envoy comes to: the --xds of its bootstrap", "127.0.0.1:18010")
     .option("--xds <host:port,…>", "control planes, one or more", "127.0.0.1:18000")
     .requiredOption("--state-dir <folder>", "where the configuration is kept; made if missing")
-    .option("--status <host:port>", "where GET /readyz and /healthz are answered", "127.0.0.1:18011")
+    .option("--status <host:port>", "where GET /readyz, /healthz and /metrics are answered", "127.0.0.1:18011")
     .option("--patience <seconds>", "how long a control plane may say nothing to an Envoy that starts", "5")
     .option("--log-level <level>", logLevels.join(", "), "info")
     .action(agent);

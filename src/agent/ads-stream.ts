@@ -10,7 +10,8 @@ import { type Request, readDeltaRequest } from "../xds/request.js";
 import { readDeltaResponse, toDeltaResponse, withUnknownVersions } from "./delta-messages.js";
 import { begin, endWith } from "./downstream.js";
 import { KeptStream } from "./kept-stream.js";
-import type { NodeKeeper, NodeKey } from "./node-keeper.js";
+import type { AgentMetrics, Serving } from "./metrics.js";
+import type { NodeKeeper, NodeKey, NodeStream } from "./node-keeper.js";
 import { openCall } from "./relay.js";
 import { isOpen, type Upstream } from "./upstreams.js";
 
@@ -23,18 +24,16 @@ export interface AdsStreamOptions {
   /** How long a control plane may say nothing to an Envoy that has nothing, ms. */
   readonly patienceMs: number;
   readonly log: Logger;
+  readonly metrics: AgentMetrics;
   readonly onClose: (stream: AdsStream) => void;
 }
-
-/** Who answers the Envoy. */
-export type Serving = "nobody" | "live" | "last-known-good";
 
 /** A message that is longer than this is not read: the stream ends. */
 const maxMessageBytes = 256 << 20;
 /** A stream from disk on which nothing has been asked for so long has given all that it has. */
 const settledMs = 2_000;
 
-export class AdsStream {
+export class AdsStream implements NodeStream {
   #serving: Serving = "nobody";
   #upstream: Upstream | undefined;
   #keeper: NodeKeeper | undefined;
@@ -58,9 +57,6 @@ export class AdsStream {
 
   get serving(): Serving {
     return this.#serving;
-  }
-  get node(): NodeKey | undefined {
-    return this.#keeper?.key;
   }
   /** The control plane that serves it. */
   get upstream(): string | undefined {
@@ -121,6 +117,7 @@ export class AdsStream {
   }
 
   #passOn(call: ClientHttp2Stream, message: Buffer, request: Request): void {
+    this.options.metrics.count("agent_messages_total", { direction: "request" });
     const unknown = this.#keeper?.request(this, request) ?? nothing;
     const passed = unknown.size > 0 ? withUnknownVersions(message, request.initialVersions, unknown) : message;
     if (call.destroyed || call.closed || call.write(toFramed([passed]))) return;
@@ -133,7 +130,10 @@ export class AdsStream {
     this.#waiting = undefined;
     clearTimeout(this.#patience);
     const { stream } = this.options;
-    for (const message of messagesIn(responses, chunk)) this.#keeper?.response(this, readDeltaResponse(message));
+    for (const message of messagesIn(responses, chunk)) {
+      this.options.metrics.count("agent_messages_total", { direction: "response" });
+      this.#keeper?.response(this, readDeltaResponse(message));
+    }
     if (stream.destroyed || stream.writableEnded || stream.write(chunk)) return;
     call.pause();
     stream.once("drain", () => call.resume());
@@ -156,6 +156,7 @@ export class AdsStream {
     const { log, stream } = this.options;
     const ageMs = Date.now() - kept.writtenAt;
     log.warn({ node: this.#keeper?.key.id ?? "", why, ageMs }, "an Envoy starts with what was kept");
+    this.options.metrics.count("agent_starts_from_disk_total", {});
     this.#serving = "last-known-good";
     this.#kept = new KeptStream(kept.types);
     begin(stream);
@@ -165,11 +166,13 @@ export class AdsStream {
   #answerFromDisk(request: Request): void {
     const { log, stream } = this.options;
     if (this.#isWarm) return this.end("no control plane answers");
-    if (request.refusal !== undefined)
+    if (request.refusal !== undefined) {
+      this.options.metrics.count("agent_kept_refused_total", {});
       log.error(
         { node: this.#keeper?.key.id ?? "", type: request.typeUrl, detail: request.refusal },
         "an Envoy refused what was kept",
       );
+    }
     this.#keeper?.request(this, request);
     const response = this.#kept?.receive(request);
     if (!response) return;

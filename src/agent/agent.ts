@@ -3,12 +3,14 @@
 import { createServer, type Http2Server, type Http2Session, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "../telemetry/logger.js";
+import { watchProcess } from "../telemetry/process-metrics.js";
 import { status } from "../xds/grpc-status.js";
-import { AdsStream, type Serving } from "./ads-stream.js";
+import { AdsStream } from "./ads-stream.js";
 import { endWith } from "./downstream.js";
+import { type AgentMetrics, createAgentMetrics, type Serving, setNodeGauges } from "./metrics.js";
 import { NodeKeeper, type NodeKey } from "./node-keeper.js";
 import { relay } from "./relay.js";
-import { connectAny, isOpen, type Upstream, type UpstreamAddress } from "./upstreams.js";
+import { connectAny, isOpen, nameOf, type Upstream, type UpstreamAddress } from "./upstreams.js";
 
 export interface AgentOptions {
   readonly listen: UpstreamAddress;
@@ -47,11 +49,14 @@ export class Agent {
   readonly #upstreams = new WeakMap<Http2Session, Promise<Upstream | undefined>>();
   readonly #sessions = new Set<Http2Session>();
   readonly #streams = new Set<AdsStream>();
-  readonly #lastOf = new Map<NodeKeeper, AdsStream>();
+  readonly #metrics: AgentMetrics;
+  readonly #unwatch: () => void;
   readonly #probe: NodeJS.Timeout;
   #isProbing = false;
 
   constructor(private readonly options: AgentOptions) {
+    this.#metrics = createAgentMetrics(options.controlPlanes.map(nameOf));
+    this.#unwatch = watchProcess(this.#metrics);
     this.#server = createServer({ settings: { maxConcurrentStreams: streamsPerConnection } });
     this.#server.on("session", (session) => {
       this.#sessions.add(session);
@@ -76,23 +81,29 @@ export class Agent {
   async nodes(): Promise<AgentNode[]> {
     const keepers = await Promise.all(this.#keepers.values());
     return keepers.map((keeper) => {
-      const { kept, trouble } = keeper;
-      const stream = this.#lastOf.get(keeper);
+      const { kept, trouble, serving, upstream } = keeper;
       const resources = [...(kept?.types.values() ?? [])].reduce((sum, { size }) => sum + size, 0);
       return {
         node: keeper.key.id,
         gateway: keeper.key.gateway,
-        serving: stream?.serving ?? "nobody",
-        ...(stream?.upstream === undefined ? {} : { controlPlane: stream.upstream }),
+        serving,
+        ...(upstream === undefined ? {} : { controlPlane: upstream }),
         ...(kept ? { kept: { resources, writtenAt: new Date(kept.writtenAt).toISOString() } } : {}),
         ...(trouble === undefined ? {} : { trouble }),
       };
     });
   }
 
+  /** Its metrics as Prometheus text. */
+  async metrics(): Promise<{ text: string; contentType: string }> {
+    setNodeGauges(this.#metrics, await Promise.all(this.#keepers.values()), Date.now());
+    return { text: await this.#metrics.text(), contentType: this.#metrics.contentType };
+  }
+
   /** Ends all streams, and keeps what is not on disk yet. */
   async close(): Promise<void> {
     clearInterval(this.#probe);
+    this.#unwatch();
     for (const stream of this.#streams) stream.end("the agent is going away");
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const session of this.#sessions) session.close();
@@ -103,7 +114,10 @@ export class Agent {
 
   #accept(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     stream.on("error", (error) => this.options.log.debug({ err: error }, "an Envoy's stream failed"));
-    if (headers[":path"] === adsPath) return this.#acceptAds(stream, headers);
+    const kind = headers[":path"] === adsPath ? "ads" : "other";
+    this.#metrics.add("agent_streams_open", { kind }, 1);
+    stream.once("close", () => this.#metrics.add("agent_streams_open", { kind }, -1));
+    if (kind === "ads") return this.#acceptAds(stream, headers);
     stream.pause();
     void this.#upstreamOf(stream).then((upstream) => {
       if (stream.destroyed) return;
@@ -118,13 +132,10 @@ export class Agent {
       stream,
       headers,
       upstream: () => this.#upstreamOf(stream),
-      keeperOf: async (key) => {
-        const keeper = await this.#keeperOf(key);
-        if (keeper) this.#lastOf.set(keeper, ads);
-        return keeper;
-      },
+      keeperOf: (key) => this.#keeperOf(key),
       patienceMs,
       log,
+      metrics: this.#metrics,
       onClose: () => this.#streams.delete(ads),
     });
     this.#streams.add(ads);
@@ -136,9 +147,17 @@ export class Agent {
     if (!session) return undefined;
     const known = await this.#upstreams.get(session);
     if (known && isOpen(known)) return known;
-    const connecting = connectAny(this.options.controlPlanes);
+    const connecting = connectAny(this.options.controlPlanes).then((upstream) => this.#counted(upstream));
     this.#upstreams.set(session, connecting);
     return connecting;
+  }
+
+  #counted(upstream: Upstream | undefined): Upstream | undefined {
+    if (!upstream || upstream.session.destroyed) return upstream;
+    const labels = { upstream: upstream.name };
+    this.#metrics.add("agent_upstream_connections", labels, 1);
+    upstream.session.once("close", () => this.#metrics.add("agent_upstream_connections", labels, -1));
+    return upstream;
   }
 
   #onSessionClosed(session: Http2Session): void {
@@ -152,10 +171,11 @@ export class Agent {
     const known = this.#keepers.get(mark);
     if (known) return known;
     if (this.#keepers.size >= maxNodes) {
+      this.#metrics.count("agent_nodes_unkept_total", {});
       log.error({ node: key.id, maximum: maxNodes }, "nothing is kept of this Envoy: too many come to this agent");
       return Promise.resolve(undefined);
     }
-    const opened = NodeKeeper.open(key, folder, log.child({ node: key.id, gateway: key.gateway }));
+    const opened = NodeKeeper.open(key, folder, log.child({ node: key.id, gateway: key.gateway }), this.#metrics);
     this.#keepers.set(mark, opened);
     return opened;
   }

@@ -4,6 +4,9 @@ import { type Status, toTrailers } from "../xds/grpc-status.js";
 
 const headers = { ":status": 200, "content-type": "application/grpc" } as const;
 
+/** After the status, an Envoy has so long to end its half, ms. */
+const lingerMs = 1_000;
+
 /** Begins the answer. Its end is `endWith`, or the trailers of a control plane. */
 export function begin(stream: ServerHttp2Stream, given: OutgoingHttpHeaders = headers): void {
   if (!stream.headersSent && !stream.destroyed) stream.respond(given, { waitForTrailers: true });
@@ -22,9 +25,11 @@ export function endWith(stream: ServerHttp2Stream, code: Status, words: string):
 export function endWithTrailers(stream: ServerHttp2Stream, trailers: OutgoingHttpHeaders): void {
   if (stream.destroyed || stream.closed || stream.writableEnded) return;
   stream.once("wantTrailers", () => {
+    if (stream.destroyed || stream.closed) return;
     stream.sendTrailers(trailers);
-    // The Envoy's half is still open: it need not say anything more.
-    if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+    // The Envoy ends its half when it reads them. A reset in this turn would overtake them, and the status with them.
+    const linger = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), lingerMs).unref();
+    stream.once("close", () => clearTimeout(linger));
   });
   stream.end();
 }

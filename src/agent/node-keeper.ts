@@ -7,11 +7,19 @@ import type { Logger } from "../telemetry/logger.js";
 import type { Request } from "../xds/request.js";
 import { Acked, type AckedTypes } from "./acked.js";
 import { type AckedResource, type DeltaResponse, readResource } from "./delta-messages.js";
+import type { AgentMetrics, Serving } from "./metrics.js";
 
 /** The Envoy that a file is of: another gateway gets other listeners. */
 export interface NodeKey {
   readonly id: string;
   readonly gateway: string;
+}
+
+/** An Envoy's stream, as far as its keeper asks. */
+export interface NodeStream {
+  readonly serving: Serving;
+  /** The control plane that serves it. */
+  readonly upstream: string | undefined;
 }
 
 /** What is on disk. */
@@ -36,7 +44,7 @@ interface Header {
 export class NodeKeeper {
   #acked = new Acked();
   /** The Envoy's newest stream: an older one, whose end is not noticed yet, has nothing to say any more. */
-  #stream: object | undefined;
+  #stream: NodeStream | undefined;
   readonly #file: SealedFile<"format" | "node">;
   #kept: Kept | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -48,19 +56,22 @@ export class NodeKeeper {
     readonly key: NodeKey,
     folder: string,
     private readonly log: Logger,
+    private readonly metrics: AgentMetrics,
   ) {
     const mark = createHash("sha256").update(`${key.gateway}\n${key.id}`).digest("hex").slice(0, 16);
-    const onReject = (file: string, reason: Unfit<"format" | "node">, error?: unknown): void =>
+    const onReject = (file: string, reason: Unfit<"format" | "node">, error?: unknown): void => {
+      metrics.count("agent_files_rejected_total", { reason });
       log.error(
         { file, reason, ...(error === undefined ? {} : { detail: reasonOf(error) }) },
         "a kept configuration is not served",
       );
+    };
     this.#file = new SealedFile({ folder, name: `node-${mark}`, onReject });
   }
 
   /** Reads what is on disk of this Envoy. */
-  static async open(key: NodeKey, folder: string, log: Logger): Promise<NodeKeeper> {
-    const keeper = new NodeKeeper(key, folder, log);
+  static async open(key: NodeKey, folder: string, log: Logger, metrics: AgentMetrics): Promise<NodeKeeper> {
+    const keeper = new NodeKeeper(key, folder, log, metrics);
     keeper.#kept = await keeper.#file.read((lines) => fromLines(lines, key));
     if (keeper.#kept) keeper.#acked = new Acked(keeper.#kept.types);
     return keeper;
@@ -76,14 +87,23 @@ export class NodeKeeper {
     return this.#trouble;
   }
 
+  /** Who serves the Envoy's newest stream. */
+  get serving(): Serving {
+    return this.#stream?.serving ?? "nobody";
+  }
+  /** The control plane that does. */
+  get upstream(): string | undefined {
+    return this.#stream?.upstream;
+  }
+
   /** The Envoy opens a stream. */
-  opened(stream: object): void {
+  opened(stream: NodeStream): void {
     this.#stream = stream;
     this.#acked.opened();
   }
 
   /** What the Envoy says. Names of which it has a form that is not known here. */
-  request(stream: object, request: Request): ReadonlySet<string> {
+  request(stream: NodeStream, request: Request): ReadonlySet<string> {
     if (stream !== this.#stream) return nothing;
     const unknown = this.#acked.request(request, Date.now());
     this.#schedule();
@@ -91,7 +111,7 @@ export class NodeKeeper {
   }
 
   /** What it is told. @throws RangeError when it answers nothing any more */
-  response(stream: object, response: DeltaResponse): void {
+  response(stream: NodeStream, response: DeltaResponse): void {
     if (stream === this.#stream) this.#acked.response(response, Date.now());
   }
 
@@ -122,11 +142,13 @@ export class NodeKeeper {
   async #write(next: Kept): Promise<void> {
     try {
       const bytes = await this.#file.write(toLines(next, this.key));
+      this.metrics.count("agent_saves_total", { outcome: "written" });
       this.#kept = next;
       if (this.#trouble !== undefined) this.log.info({}, "the configuration can be kept on disk again");
       this.#trouble = undefined;
       this.log.debug({ bytes }, "the configuration was kept on disk");
     } catch (error) {
+      this.metrics.count("agent_saves_total", { outcome: "failed" });
       const reason = reasonOf(error);
       if (reason !== this.#trouble)
         this.log.error({ reason }, "can't keep the configuration on disk: an Envoy that starts now would get an older one");

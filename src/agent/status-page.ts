@@ -1,4 +1,4 @@
-// What an agent tells of itself over HTTP: `GET /readyz` and `/healthz`. In: Agent. Called by main.ts.
+// What an agent tells of itself over HTTP: `GET /readyz`, `/healthz` and `/metrics`. In: Agent. Called by main.ts.
 import { createServer, type Server } from "node:http";
 import type { Agent } from "./agent.js";
 import type { UpstreamAddress } from "./upstreams.js";
@@ -12,7 +12,9 @@ export async function serveStatus(agent: Agent, { host, port }: UpstreamAddress)
     if (request.method !== "GET") send(405, { detail: "only GET" });
     else if (request.url === "/healthz") send(200, { status: "ok" });
     else if (request.url === "/readyz") void agent.nodes().then((nodes) => send(200, { status: "ready", nodes }));
-    else send(404, { detail: "/readyz and /healthz are here" });
+    else if (request.url === "/metrics")
+      void agent.metrics().then(({ text, contentType }) => response.writeHead(200, { "content-type": contentType }).end(text));
+    else send(404, { detail: "/readyz, /healthz and /metrics are here" });
   });
   server.maxConnections = 64;
   await new Promise<void>((resolve, reject) => {

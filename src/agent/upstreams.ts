@@ -20,6 +20,9 @@ export interface Upstream {
   readonly name: string;
 }
 
+/** As it is in logs, metrics and on the status page. */
+export const nameOf = ({ host, port }: UpstreamAddress): string => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
+
 const settings = { enablePush: false, initialWindowSize: 1 << 20 };
 
 /**
@@ -39,8 +42,9 @@ export async function connectAny(
   return undefined;
 }
 
-function connectOne({ host, port }: UpstreamAddress): Promise<Upstream | undefined> {
-  const name = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+function connectOne(address: UpstreamAddress): Promise<Upstream | undefined> {
+  const { host, port } = address;
+  const name = nameOf(address);
   const session = connect(`http://${name}`, { settings, createConnection: () => openSocket({ host, port, noDelay: true }) });
   return new Promise((resolve) => {
     const fail = (): void => {

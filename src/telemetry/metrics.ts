@@ -1,18 +1,9 @@
-// Every metric of the process, in one table: what it counts, its unit (in the name), its labels. Prometheus text comes out at /metrics.
+// Every metric of a control plane, in one table: what it counts, its unit (in the name), its labels. Prometheus text comes out at /metrics.
 // Typed by the table: a misspelt metric, or a missing or strange label, does not compile. Label values must come from small closed
 // sets (types, kinds, codes, limit names), never from names of nodes or objects: each value is a series kept for ever.
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
-interface Definition {
-  readonly kind: "counter" | "gauge" | "histogram";
-  readonly labels: readonly string[];
-  readonly help: string;
-  /** Upper bounds of a histogram, in the unit of its name. */
-  readonly buckets?: readonly number[];
-}
-
-const quick = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
-const patient = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
+import { processTable } from "./process-metrics.js";
+import { createRegistry, type Definition, type MetricsOf, patient, quick } from "./registry.js";
 
 /** name without its prefix `chancery_` → definition. Counters end in `_total`, times are seconds, sizes are bytes. */
 export const metricTable = {
@@ -283,97 +274,11 @@ export const metricTable = {
     labels: ["limit"],
     help: "Times that a limit was met, by its setting without CHANCERY_ (docs/configuration.md says what happens then).",
   },
-  event_loop_delay_seconds: {
-    kind: "gauge",
-    labels: ["quantile"],
-    help: "Delay of the event loop since the last scrape (0.5, 0.99, 1).",
-  },
-  process_resident_memory_bytes: { kind: "gauge", labels: [], help: "Resident memory of the process." },
-  process_heap_used_bytes: { kind: "gauge", labels: [], help: "JavaScript heap in use." },
-  process_cpu_seconds_total: { kind: "counter", labels: [], help: "CPU time of the process, user and system." },
-  process_start_time_seconds: { kind: "gauge", labels: [], help: "When the process started, in seconds since the epoch." },
+  ...processTable,
 } as const satisfies Record<string, Definition>;
 
-type Table = typeof metricTable;
-/** A name of the table, without its prefix. */
-export type MetricName = keyof Table;
-type NamesOf<K extends Definition["kind"]> = { [N in MetricName]: Table[N]["kind"] extends K ? N : never }[MetricName];
-/** Exactly the labels of the metric: `{}` for one without. */
-export type LabelsOf<N extends MetricName> = { readonly [L in Table[N]["labels"][number]]: string | number };
-/** Only ever goes up. */
-export type CounterName = NamesOf<"counter">;
-/** Goes up and down. */
-export type GaugeName = NamesOf<"gauge">;
-/** Counts in buckets. */
-export type HistogramName = NamesOf<"histogram">;
-
-/** What rooms write to. Synchronous and cheap (about 1 µs); never throws for a value that is a finite number. */
-export interface Metrics {
-  count<N extends CounterName>(name: N, labels: LabelsOf<N>, by?: number): void;
-  /**
-   * One series of a counter, looked up once: what it counts is added up and taken into the registry before a scrape (a few ns in place
-   * of about 0.5 µs, for what is counted on every push). It is kept for as long as these metrics: call it once per series.
-   */
-  counter<N extends CounterName>(name: N, labels: LabelsOf<N>): (by?: number) => void;
-  set<N extends GaugeName>(name: N, labels: LabelsOf<N>, value: number): void;
-  /** `value` in the unit of the name: seconds, not ms. */
-  observe<N extends HistogramName>(name: N, labels: LabelsOf<N>, value: number): void;
-  /** `read` runs before every scrape: for gauges that are cheaper to read than to keep. Returns the way to stop it. */
-  beforeScrape(read: () => void): () => void;
-  /** The whole registry as Prometheus text; give it with `contentType`. */
-  text(): Promise<string>;
-  readonly contentType: string;
-}
-
-type Instrument = Counter | Gauge | Histogram;
-
-function createInstrument(name: string, definition: Definition, registry: Registry): Instrument {
-  const common = { name: `chancery_${name}`, help: definition.help, labelNames: [...definition.labels], registers: [registry] };
-  switch (definition.kind) {
-    case "counter":
-      return new Counter(common);
-    case "gauge":
-      return new Gauge(common);
-    case "histogram":
-      return new Histogram({ ...common, buckets: [...(definition.buckets ?? quick)] });
-  }
-}
+/** What the rooms of a control plane write to. */
+export type Metrics = MetricsOf<typeof metricTable>;
 
 /** A registry of its own: two control planes in one process (tests) never share a series. */
-export function createMetrics(): Metrics {
-  const registry = new Registry();
-  const counters = new Map<string, Counter>();
-  const gauges = new Map<string, Gauge>();
-  const histograms = new Map<string, Histogram>();
-  for (const [name, definition] of Object.entries(metricTable)) {
-    const instrument = createInstrument(name, definition, registry);
-    if (instrument instanceof Counter) counters.set(name, instrument);
-    else if (instrument instanceof Gauge) gauges.set(name, instrument);
-    else histograms.set(name, instrument);
-  }
-  const readers = new Set<() => void>();
-  return {
-    count: (name, labels, by = 1) => counters.get(name)?.inc(labels, by),
-    counter(name, labels) {
-      let sum = 0;
-      readers.add(() => {
-        if (sum > 0) counters.get(name)?.inc(labels, sum);
-        sum = 0;
-      });
-      return (by = 1) => {
-        sum += by;
-      };
-    },
-    set: (name, labels, value) => gauges.get(name)?.set(labels, value),
-    observe: (name, labels, value) => histograms.get(name)?.observe(labels, value),
-    beforeScrape(read) {
-      readers.add(read);
-      return () => readers.delete(read);
-    },
-    text() {
-      for (const read of readers) read();
-      return registry.metrics();
-    },
-    contentType: registry.contentType,
-  };
-}
+export const createMetrics = (): Metrics => createRegistry(metricTable);

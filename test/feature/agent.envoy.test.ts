@@ -1,6 +1,6 @@
 // An agent beside an Envoy: what the Envoy has acked outlives every control plane, and an Envoy that starts while none answers gets it.
 // Real Envoy, real control plane, the agent as a process. A mutant that was tried, and is caught, stands beside its test.
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http2";
 import { join } from "node:path";
 import { beforeAll, beforeEach, expect, test } from "vitest";
@@ -151,6 +151,49 @@ test.each(["hangs", "takes streams and says nothing"] as const)(
   },
 );
 
+// Mutants: failures are not counted; trouble stays after a save that succeeds.
+test("metrics tell who serves it, from where, and a disk that can't be written to", async () => {
+  const upstream = `chancery_agent_upstream_connections{upstream="127.0.0.1:${replica.xdsPort}"}`;
+  const live = await agent.scrape();
+  expect(live.get('chancery_agent_nodes{serving="live"}')).toBe(1);
+  expect(live.get("chancery_agent_nodes_kept")).toBe(1);
+  expect(live.get(upstream)).toBeGreaterThan(0);
+  expect(live.get('chancery_agent_streams_open{kind="ads"}')).toBe(1);
+
+  const aside = `${agent.folder}.aside`;
+  await rename(agent.folder, aside);
+  await writeFile(agent.folder, "a file in place of the folder");
+  const written = live.get('chancery_agent_saves_total{outcome="written"}') ?? 0;
+  await replica.api.call("PUT", `/v1/clusters/one${acked}`, {
+    ...((await replica.api.call("GET", "/v1/clusters/one")).body as object),
+    connectTimeoutMs: 1_234,
+  });
+  await waitFor("the failure is told", async () => (await agent.scrape()).get("chancery_agent_saves_failing") === 1);
+  expect((await agent.scrape()).get('chancery_agent_messages_total{direction="response"}')).toBeGreaterThan(0);
+  expect((await agent.scrape()).get('chancery_agent_saves_total{outcome="failed"}')).toBeGreaterThan(0);
+  await rm(agent.folder);
+  await rename(aside, agent.folder);
+  await waitFor("it is kept again", async () => (await agent.scrape()).get("chancery_agent_saves_failing") === 0, {
+    timeoutMs: 30_000,
+  });
+  expect((await agent.scrape()).get('chancery_agent_saves_total{outcome="written"}')).toBeGreaterThan(written);
+  await kept();
+
+  await replica.kill();
+  await envoy.kill();
+  await envoy.start();
+  await waitFor(
+    "it is started from disk",
+    async () => (await agent.scrape()).get('chancery_agent_nodes{serving="last-known-good"}') === 1,
+  );
+  const fromDisk = await agent.scrape();
+  expect(fromDisk.get("chancery_agent_starts_from_disk_total")).toBeGreaterThan(0);
+  expect(fromDisk.get(upstream)).toBe(0);
+  expect(fromDisk.get("chancery_agent_kept_age_seconds")).toBeGreaterThan(0);
+  await replica.start();
+  await waitFor("it is live again", async () => (await status())?.serving === "live");
+});
+
 // Mutant: no checksum. Of each file itself: test/unit/store/state-file.test.ts.
 test("a damaged file is not served: the Envoy waits, without a port, as it does without an agent", async () => {
   await replica.kill();
@@ -162,6 +205,7 @@ test("a damaged file is not served: the Envoy waits, without a port, as it does 
   await agent.start();
   await envoy.start();
   await waitFor("it is told", () => agent.log().includes("a kept configuration is not served"));
+  expect((await agent.scrape()).get('chancery_agent_files_rejected_total{reason="damaged"}')).toBeGreaterThan(0);
   await expect(send({ port: web, path: "/" })).rejects.toThrow("ECONNREFUSED");
   await replica.start();
   await connected(replica.api, "edge-1");

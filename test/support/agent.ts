@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { AgentNode } from "../../src/agent/agent.js";
 import { onCleanup } from "./cleanup.js";
+import { type Scrape, scrape } from "./metrics.js";
 import { freePorts } from "./ports.js";
 import { type Child, startChild } from "./processes.js";
 import { waitFor } from "./wait.js";
@@ -17,6 +18,8 @@ export interface AgentProcess {
   /** Where it keeps what they have. */
   readonly folder: string;
   nodes(): Promise<readonly AgentNode[]>;
+  /** Its metrics. */
+  scrape(): Promise<Scrape>;
   log(): string;
   kill(): Promise<void>;
   stop(): Promise<void>;
@@ -51,6 +54,7 @@ export async function startAgent(xdsPorts: readonly number[], patienceSeconds = 
     port,
     folder,
     nodes: read,
+    scrape: () => scrape({ url: `http://127.0.0.1:${statusPort}` }),
     log: () => child.log(),
     kill: () => child.kill(),
     stop: () => child.stop(),

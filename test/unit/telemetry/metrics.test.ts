@@ -1,9 +1,10 @@
 // Promises about metrics: the table is what comes out, its names follow Prometheus, and mistakes do not compile.
 import { describe, expect, test } from "vitest";
+import { agentMetricTable, createAgentMetrics } from "../../../src/agent/metrics.js";
 import { createMetrics, metricTable } from "../../../src/telemetry/metrics.js";
 import { watchProcess } from "../../../src/telemetry/process-metrics.js";
 
-const table = Object.entries<{ kind: string; labels: readonly string[]; help: string }>(metricTable);
+const table = Object.entries<{ kind: string; labels: readonly string[]; help: string }>({ ...metricTable, ...agentMetricTable });
 
 describe("the table", () => {
   test("names say their unit: counters end in _total, histograms in _seconds or _bytes", () => {
@@ -17,7 +18,7 @@ describe("the table", () => {
   });
 
   test("every metric has help that is a sentence, and comes out under the prefix chancery_", async () => {
-    const text = await createMetrics().text();
+    const text = (await createMetrics().text()) + (await createAgentMetrics([]).text());
     for (const [name, { help, kind }] of table) {
       expect(help).toMatch(/^[A-Z].{10,}\.$/);
       expect(text).toContain(`# TYPE chancery_${name} ${kind}\n`);
