@@ -2,6 +2,8 @@
 // while no control plane answers (ADR 0040). Everything else it passes on. Called by main.ts, in a process of its own.
 import { createServer, type Http2Server, type Http2Session, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
+import { SealedFile } from "../disk/sealed-file.js";
+import { reasonOf } from "../errors.js";
 import type { Logger } from "../telemetry/logger.js";
 import { watchProcess } from "../telemetry/process-metrics.js";
 import { status } from "../xds/grpc-status.js";
@@ -74,7 +76,19 @@ export class Agent {
       this.#server.once("error", reject);
       this.#server.listen(port, host, () => resolve());
     });
+    await this.#checkFolder();
     return { port: (this.#server.address() as AddressInfo).port }; // It listens on a port.
+  }
+
+  /** Told at once, and no reason not to start: what the Envoys get from the control planes is worth more than what is kept of it. */
+  async #checkFolder(): Promise<void> {
+    const { folder, log } = this.options;
+    const file = new SealedFile({ folder, name: "none", onReject: () => {} });
+    await file
+      .check()
+      .catch((error: unknown) =>
+        log.error({ folder, reason: reasonOf(error) }, "nothing can be kept in this folder: no Envoy will start from it"),
+      );
   }
 
   /** Every Envoy of which something is known. */

@@ -1,5 +1,6 @@
 // What an agent tells of itself over HTTP: `GET /readyz`, `/healthz` and `/metrics`. In: Agent. Called by main.ts.
 import { createServer, type Server } from "node:http";
+import { reasonOf } from "../errors.js";
 import type { Agent } from "./agent.js";
 import type { UpstreamAddress } from "./upstreams.js";
 
@@ -9,11 +10,15 @@ export async function serveStatus(agent: Agent, { host, port }: UpstreamAddress)
     const send = (status: number, body: object): void => {
       response.writeHead(status, { "content-type": "application/json" }).end(`${JSON.stringify(body)}\n`);
     };
+    const failed = (error: unknown): void => send(500, { detail: reasonOf(error) });
     if (request.method !== "GET") send(405, { detail: "only GET" });
     else if (request.url === "/healthz") send(200, { status: "ok" });
-    else if (request.url === "/readyz") void agent.nodes().then((nodes) => send(200, { status: "ready", nodes }));
+    else if (request.url === "/readyz") agent.nodes().then((nodes) => send(200, { status: "ready", nodes }), failed);
     else if (request.url === "/metrics")
-      void agent.metrics().then(({ text, contentType }) => response.writeHead(200, { "content-type": contentType }).end(text));
+      agent
+        .metrics()
+        .then(({ text, contentType }) => response.writeHead(200, { "content-type": contentType }).end(text))
+        .catch(failed);
     else send(404, { detail: "/readyz, /healthz and /metrics are here" });
   });
   server.maxConnections = 64;

@@ -1,9 +1,9 @@
 // A control plane that goes in the middle of a message. Real HTTP/2 on both sides of an agent.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { Agent } from "../../../src/agent/agent.js";
 import { createLogger } from "../../../src/telemetry/logger.js";
@@ -55,4 +55,19 @@ test("a control plane that goes in the middle of a response: the Envoy's stream 
   expect(Buffer.concat(got)).toEqual(half);
   expect(await agent.nodes()).toEqual([{ node: "e", gateway: "", serving: "nobody" }]);
   expect((await agent.metrics()).text).toMatch(/^chancery_agent_messages_total\{direction="response"\} 0$/m);
+});
+
+// Mutant: the folder is not looked at before the first save.
+test("a folder that can't be written to is told at the start, and the agent serves all the same", async () => {
+  const folder = join(mkdtempSync(join(tmpdir(), "agent-")), "file");
+  writeFileSync(folder, "");
+  const lines: string[] = [];
+  const log = createLogger("error", { write: (line) => void lines.push(line) });
+  const agent = new Agent({ listen: { host: "127.0.0.1", port: 0 }, controlPlanes: [], folder, log });
+  onCleanup("the agent", async () => {
+    await agent.close();
+    rmSync(dirname(folder), { recursive: true, force: true });
+  });
+  expect((await agent.listen()).port).toBeGreaterThan(0);
+  expect(lines.join("")).toContain("nothing can be kept in this folder");
 });
