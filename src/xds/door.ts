@@ -27,6 +27,11 @@ const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 /** Connections that the kernel keeps for us until we take them, as far as it lets us: a fleet comes back at once. */
 const backlog = 4_096;
 const idleLookMs = 250;
+/**
+ * Connections that are let in within one turn of the event loop; the others wait in line for the next. To begin HTTP/2 with one, read its first
+ * request and answer that is up to a millisecond: 1,000 that come at once would be one turn of a second, in which nobody else is served.
+ */
+const maxPerTurn = 16;
 /** A flood is told this often per limit; the metric each time. */
 const tellEveryMs = 10_000;
 
@@ -37,6 +42,9 @@ export class Door {
   /** address → connections, also those that have not spoken yet. */
   readonly #perAddress = new Map<string, number>();
   readonly #toldAt = new Map<LimitName, number>();
+  /** They have spoken, and wait to be let in; first come, first served. */
+  #line: (() => void)[] = [];
+  #admittedInTurn = 0;
   #count = 0;
   #idleTimer: NodeJS.Timeout | undefined;
 
@@ -123,7 +131,10 @@ export class Door {
       socket.off("readable", onReadable);
       socket.off("close", onClose);
       if (why === "no HTTP/2") socket.destroy();
-      if (why !== "preface" || socket.destroyed) return;
+      if (why === "preface") this.#letIn(() => enter());
+    };
+    const enter = (): void => {
+      if (socket.destroyed) return;
       this.#connections.set(peer, { socket, streams: 0, idleSince: now() });
       socket.unshift(begun);
       admit(socket);
@@ -131,6 +142,20 @@ export class Door {
     const onClose = (): void => stop("closed");
     socket.on("close", onClose);
     socket.on("readable", onReadable);
+  }
+
+  #letIn(enter: () => void): void {
+    if (this.#admittedInTurn === 0) setImmediate(() => this.#nextTurn());
+    this.#admittedInTurn += 1;
+    if (this.#admittedInTurn <= maxPerTurn) enter();
+    else this.#line.push(enter);
+  }
+
+  #nextTurn(): void {
+    this.#admittedInTurn = 0;
+    const waiting = this.#line;
+    this.#line = [];
+    for (const enter of waiting) this.#letIn(enter);
   }
 
   #closeIdle(): void {
