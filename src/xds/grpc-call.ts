@@ -70,9 +70,13 @@ export class GrpcCall {
     this.stream.end();
   }
 
-  /** It is no gRPC call: ends it with an HTTP status. */
+  /** It is no gRPC call: ends it with an HTTP status, and words for whoever tried it with a browser or curl. */
   reject(httpStatus: number): void {
-    if (this.#leave()) this.stream.respond({ ":status": httpStatus }, { endStream: true });
+    if (!this.#leave()) return;
+    this.stream.respond({ ":status": httpStatus, "content-type": "text/plain; charset=utf-8" });
+    this.stream.end(
+      "This port speaks gRPC: POST with content-type application/grpc. Envoys come here; the admin API is another port.\n",
+    );
   }
 
   /** False when the stream has ended already. */

@@ -253,6 +253,19 @@ describe("what is no call of ours", () => {
     expect(calls).toEqual([]);
   });
 
+  test("who comes with a browser is told in words what this port is", async () => {
+    const { port } = await start();
+    const answer = ask(dial(port), { ":method": "GET" });
+    answer.stream.setEncoding("utf8");
+    let text = "";
+    answer.stream.on("data", (part: string) => {
+      text += part;
+    });
+    answer.stream.end();
+    await answer.closed;
+    expect(text).toContain("speaks gRPC");
+  });
+
   test("a content type with a format is gRPC", async () => {
     const { port, calls } = await start();
     ask(dial(port), { "content-type": "application/grpc+proto" });
