@@ -49,7 +49,8 @@ beforeAll(async () => {
   await delay(1_000);
 }, 60_000);
 
-describe("a change of a canary's weight", () => {
+// The portable mode tries again and polls.
+describe.skipIf(isPortable)("a change of a canary's weight", () => {
   const changes = 20;
   let ms: number;
   beforeAll(async () => {

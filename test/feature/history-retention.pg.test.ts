@@ -1,6 +1,7 @@
 // A control plane prunes its history by itself, as it is configured: old revisions go, the newest stay, and what is left is whole. Mutant that was tried, and is caught: the setting reaches nobody.
 import { expect, test } from "vitest";
 import { age } from "../support/aged-history.js";
+import { injectNothing } from "../support/database-mode.js";
 import { sql } from "../support/postgres.js";
 import { startReplica } from "../support/replica.js";
 import { waitFor } from "../support/wait.js";
@@ -9,6 +10,7 @@ import { startDatabase } from "../support/world.js";
 /** 400 revisions, of which 350 were written 91 days ago. */
 async function agedDatabase(): Promise<string> {
   const url = await startDatabase();
+  await sql(url, injectNothing); // Its history is made here, in one statement that nobody tries again.
   await sql(url, `select commit_revision(gen_random_uuid(), 'old', 'r', null, '[]'::jsonb, false) from generate_series(1, 400)`);
   await age(url, 350, 91);
   return url;
