@@ -59,6 +59,7 @@ export const faults: Readonly<Record<string, Strike>> = {
     context.world.pair.address.slowBy(0);
   },
   "postgres-kill": async ({ world }) => {
+    await world.pair.settled(); // A standby that is being copied would be half of one.
     const { primary } = world.pair;
     await primary.crash();
     await primary.start();
@@ -84,6 +85,7 @@ export const faults: Readonly<Record<string, Strike>> = {
   "disk-full": async (context) => {
     const { disk, world } = context;
     if (disk === undefined) return;
+    await context.world.pair.settled();
     const ballast = join(disk, "ballast");
     await fill(ballast);
     await pause(between(context, 2_000, 4_000));
