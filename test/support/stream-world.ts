@@ -343,3 +343,16 @@ export class StreamWorld {
     }
   }
 }
+
+/** One HTTP listener, one route to one cluster, and an Envoy that has them. */
+export function simpleWorld(delta: boolean): StreamWorld {
+  const world = new StreamWorld(delta);
+  world.commit(
+    world.put("cluster", cluster("a")),
+    world.put("endpoint", endpoint("a", 1)),
+    world.put("listener", httpListener("web", 80)),
+    world.put("route", httpRoute("home", "web", "/home", ["a"])),
+  );
+  world.settle();
+  return world;
+}

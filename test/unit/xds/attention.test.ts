@@ -4,18 +4,11 @@
 import { describe, expect, test, vi } from "vitest";
 import { exceptionsBit, typeBits } from "../../../src/status/node-report.js";
 import { TypeStream } from "../../../src/xds/type-stream.js";
-import { cluster, endpoint, httpListener, httpRoute, StreamWorld, times } from "../../support/stream-world.js";
+import { cluster, endpoint, httpRoute, type StreamWorld, simpleWorld, times } from "../../support/stream-world.js";
 
 /** An Envoy that has everything, long ago. */
 function quietWorld(delta: boolean): StreamWorld {
-  const world = new StreamWorld(delta);
-  world.commit(
-    world.put("cluster", cluster("a")),
-    world.put("endpoint", endpoint("a", 1)),
-    world.put("listener", httpListener("web", 80)),
-    world.put("route", httpRoute("home", "web", "/home", ["a"])),
-  );
-  world.settle();
+  const world = simpleWorld(delta);
   world.pass(2 * times.removalGraceMs);
   world.takeNews();
   return world;

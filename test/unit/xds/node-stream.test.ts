@@ -6,24 +6,12 @@ import {
   endpoint,
   httpListener,
   httpRoute,
-  StreamWorld,
+  type StreamWorld,
+  simpleWorld,
   tcpListener,
   tcpRoute,
   times,
 } from "../../support/stream-world.js";
-
-/** One HTTP listener, one route to one cluster. */
-function simpleWorld(delta: boolean): StreamWorld {
-  const world = new StreamWorld(delta);
-  world.commit(
-    world.put("cluster", cluster("a")),
-    world.put("endpoint", endpoint("a", 1)),
-    world.put("listener", httpListener("web", 80)),
-    world.put("route", httpRoute("home", "web", "/home", ["a"])),
-  );
-  world.settle();
-  return world;
-}
 
 const paths = (world: StreamWorld) => [...(world.envoy.routes.get("web")?.paths ?? [])].sort();
 const refused = (world: StreamWorld) => [...world.stream.exceptions()].filter(({ kind }) => kind === "refused");
